@@ -1,0 +1,129 @@
+"""The seams of Sprout: what the core needs from the outside world, as Protocols.
+
+Every implementation, the fakes in `tests/support` included, passes the port's suite in `tests/contracts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from app.domain.completion import Completion, EngineRequest
+from app.domain.intensity import IntensityPoint
+
+EnergyBasis = Literal["measured", "modelled"]
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The present, UTC-aware."""
+        ...
+
+
+class Engine(Protocol):
+    """Continuous-batching inference. Thread-safe: several shards call `generate` at once."""
+
+    @property
+    def devices(self) -> int:
+        """Accelerators (or CPU sockets' worth: 1 on a machine without) that the engine occupies."""
+        ...
+
+    def generate(
+        self, requests: Sequence[EngineRequest], *, timeout_s: float, wait_s: float
+    ) -> Iterator[Sequence[Completion]]:
+        """Run `requests` and yield each exactly once, in groups, in the order in which they finish.
+
+        Yields at least every `wait_s` seconds, an empty group if nothing finished, so that the caller can renew
+        its lease. A request that runs longer than `timeout_s` is aborted and becomes a completion with status 408;
+        one with an unusable parameter becomes a 400. Closing the iterator aborts what is still in flight.
+
+        Raises:
+            EngineFailed: the engine is gone; what was not yielded has not been answered.
+        """
+        ...
+
+    def drain_work(self) -> Mapping[str, float]:
+        """Work done per request key since the previous call, for all callers of `generate` together.
+
+        The unit is the engine's own (seconds a request held a place in the running batch, tokens, ...): only
+        ratios are used. Requests that ended since the previous call appear a last time. Empty when idle.
+        """
+        ...
+
+    def busy_s(self) -> float:
+        """Cumulative seconds for which the engine kept its hardware fully busy; never decreases."""
+        ...
+
+    def close(self) -> None:
+        """Abort everything in flight and free the hardware. Safe to call twice."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Counts tokens without loading a model."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The model's context: prompt and answer together, in tokens."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of plain `text`, without special tokens."""
+        ...
+
+    def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        """Tokens of a chat as the model's template renders it, generation prompt included.
+
+        Raises:
+            InvalidInput: the template refuses these messages.
+        """
+        ...
+
+
+class Meter(Protocol):
+    """Energy of the hardware that the engine occupies."""
+
+    @property
+    def basis(self) -> EnergyBasis:
+        """Whether joules come from a sensor or from a model of the machine."""
+        ...
+
+    def energy_j(self) -> float:
+        """Cumulative joules since some fixed moment; never decreases."""
+        ...
+
+
+class IntensityProvider(Protocol):
+    """A source of carbon intensity for grid zones."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
+        """The known hours in [start, end), ascending; hours that are not known are absent, never filled.
+
+        Raises:
+            IntensityUnavailable: the zone is unknown to this provider or the source does not answer.
+        """
+        ...
+
+
+class Dispatcher(Protocol):
+    """The bell: wakes workers. Losing a message loses nothing, because PostgreSQL holds the work."""
+
+    def send(self, task: str, argument: str, *, queue: str) -> None:
+        """Ask for `task(argument)` on `queue`.
+
+        Raises:
+            DispatchUnavailable: the broker cannot be reached.
+        """
+        ...
+
+    def depth(self, queue: str) -> int:
+        """Messages waiting in `queue`.
+
+        Raises:
+            DispatchUnavailable: the broker cannot be reached.
+        """
+        ...
