@@ -1,0 +1,79 @@
+"""Generation directives: their texts, where they stand in a prompt, and how a request draws its level."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from app.domain.errors import InvalidInput
+
+PAPER_DIRECTIVES = ("", "Always answer briefly", "Always answer very briefly")
+"""L0, L1 and L2 with the texts of Li et al., EMNLP 2024, section 3."""
+
+L0 = 0
+
+
+class Placement(StrEnum):
+    """Where a directive stands. Both ends keep a shared prefix of prompts cached."""
+
+    SYSTEM = "system"
+    """End of the system message."""
+    USER = "user"
+    """End of the last user message."""
+
+
+def parse_level(text: str, *, levels: int, param: str) -> int | None:
+    """`L2` or `2` as a level, `auto` as None: the level is drawn from the directive mix.
+
+    Raises:
+        InvalidInput: not one of those.
+    """
+    name = text.strip().upper().removeprefix("L")
+    if text.strip().lower() == "auto":
+        return None
+    if name.isascii() and name.isdigit() and int(name) < levels:
+        return int(name)
+    known = ", ".join(f"L{level}" for level in range(levels))
+    raise InvalidInput(f"'{text}' is not a level: use auto or one of {known}.", param=param)
+
+
+def draw_level(probabilities: Sequence[float], *, request_key: str, mix_id: str) -> int:
+    """The level of a request: the same for the same request and directive mix, on every worker and attempt."""
+    digest = hashlib.blake2b(f"{mix_id}/{request_key}".encode(), digest_size=8).digest()
+    position = int.from_bytes(digest) / 2**64 * sum(probabilities)
+    for level, probability in enumerate(probabilities):
+        position -= probability
+        if position < 0:
+            return level
+    return max(level for level, probability in enumerate(probabilities) if probability > 0)
+
+
+def place(body: Mapping[str, Any], text: str, placement: Placement) -> dict[str, Any]:
+    """A copy of a chat body with the directive `text` at its placement; unchanged when `text` is empty."""
+    if not text:
+        return dict(body)
+    messages = [dict(message) for message in body["messages"]]
+    roles = ("system", "developer") if placement is Placement.SYSTEM else ("user",)
+    found = [message for message in messages if message.get("role") in roles]
+    if found:
+        found[-1]["content"] = _append(found[-1].get("content"), text)
+    elif placement is Placement.SYSTEM:
+        messages.insert(0, {"role": "system", "content": text})
+    else:
+        messages.append({"role": "user", "content": text})
+    return {**body, "messages": messages}
+
+
+def _append(content: object, text: str) -> object:
+    if isinstance(content, list):
+        return [*content, {"type": "text", "text": text}]
+    return f"{content}\n\n{text}" if content else text
+
+
+def wants_exact_form(body: Mapping[str, Any]) -> bool:
+    """Whether the answer must have a machine-readable form, which a length directive could break."""
+    response_format = body.get("response_format")
+    structured = isinstance(response_format, Mapping) and response_format.get("type") not in (None, "text")
+    return structured or any(body.get(name) for name in ("tools", "functions", "structured_outputs"))

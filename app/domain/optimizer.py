@@ -1,0 +1,159 @@
+"""The directive optimizer: the least carbon under a floor on quality in every workload.
+
+Over workloads w with traffic share s_w and levels l:
+
+    minimise    sum_w s_w sum_l x_wl (k0 e_wl + k1 p_wl)
+    subject to  sum_l x_wl = 1,  0 <= x_wl <= 1
+                sum_l q_wl x_wl >= (1 - xi phi) q_w0      for each w
+                x_w0 >= the share of requests kept at L0 to measure what is saved
+
+with k0 = intensity x PUE, e = energy, k1 = embodied carbon / lifetime, p = attributed device-seconds, and
+phi = clip((k0 - k0min) / (k0max - k0min), 0, 1) over the past only. Equations 2-6 of Li et al., EMNLP 2024, with the
+floor taken per workload so that no workload pays for another. Solved with HiGHS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from app.domain.directive import L0
+from app.domain.errors import InvalidInput, OptimizerFailed
+from app.domain.footprint import Hardware
+from app.domain.units import kwh
+
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelOption:
+    """What is expected of one level in one workload, per request."""
+
+    energy_j: float
+    device_s: float
+    win_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadOptions:
+    """The levels that may be used in a workload; L0 is always among them."""
+
+    workload: str
+    share: float
+    """Share of the traffic, 0 to 1."""
+    levels: Mapping[int, LevelOption]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorRule:
+    xi: float = 0.1
+    """Largest fraction of L0's quality that may be given up, in the dirtiest hour."""
+    kept_at_l0: float = 0.01
+    """Least probability of L0: the randomised share by which savings are measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    mixes: Mapping[str, tuple[float, ...]]
+    """Probability of each level, per workload."""
+    floor: float
+    """(1 - xi phi), the fraction of L0's quality that every workload keeps."""
+    binding: frozenset[str]
+    """Workloads whose quality floor holds back further saving."""
+    solver_status: str
+
+
+def dirtiness(intensity: float, past: Sequence[float]) -> float:
+    """phi: where `intensity` stands between the least and the greatest of the past; 0 when the past is flat."""
+    if not past:
+        return 0.0
+    low, high = min(past), max(past)
+    return float(np.clip((intensity - low) / (high - low), 0.0, 1.0)) if high > low else 0.0
+
+
+def optimize(
+    workloads: Sequence[WorkloadOptions],
+    *,
+    levels: int,
+    intensity_g_per_kwh: float,
+    phi: float,
+    hardware: Hardware,
+    rule: FloorRule,
+) -> Solution:
+    """Directive mixes of least expected footprint.
+
+    Raises:
+        InvalidInput: a figure is not finite or L0 is missing.
+        OptimizerFailed: the solver did not report an optimum.
+    """
+    variables = [(item, level) for item in workloads for level in sorted(item.levels)]
+    _check(workloads, variables, intensity_g_per_kwh, phi)
+    floor = 1.0 - rule.xi * phi
+    grams = np.array([_grams(item.levels[level], intensity_g_per_kwh, hardware) for item, level in variables])
+    shares = np.array([item.share for item, _ in variables])
+    win_rates = np.array([item.levels[level].win_rate for item, level in variables])
+    membership = np.array([[float(item is owner) for item, _ in variables] for owner in workloads])
+    floors = np.array([floor * item.levels[L0].win_rate for item in workloads])
+    objective = np.maximum(shares, TOLERANCE) * grams
+    result = linprog(
+        objective / max(float(objective.max()), np.finfo(float).tiny),
+        A_ub=-membership * win_rates,
+        b_ub=-floors,
+        A_eq=membership,
+        b_eq=np.ones(len(workloads)),
+        bounds=[(_least(item, level, rule), 1.0) for item, level in variables],
+        method="highs",
+    )
+    if result.status != 0:
+        raise OptimizerFailed(f"The directive optimizer found no optimum: {result.message}")
+    reached = (membership * win_rates) @ result.x
+    return Solution(
+        mixes={item.workload: _mix(item, levels, variables, result.x) for item in workloads},
+        floor=floor,
+        binding=frozenset(
+            item.workload
+            for item, value, bound in zip(workloads, reached, floors, strict=True)
+            if len(item.levels) > 1 and value - bound < TOLERANCE
+        ),
+        solver_status=str(result.message),
+    )
+
+
+def _grams(option: LevelOption, intensity: float, hardware: Hardware) -> float:
+    return kwh(option.energy_j) * hardware.pue * intensity + option.device_s * hardware.embodied_g_per_device_s
+
+
+def _least(item: WorkloadOptions, level: int, rule: FloorRule) -> float:
+    if level != L0:
+        return 0.0
+    return rule.kept_at_l0 if len(item.levels) > 1 else 1.0
+
+
+def _mix(
+    item: WorkloadOptions, levels: int, variables: Sequence[tuple[WorkloadOptions, int]], x: np.ndarray
+) -> tuple[float, ...]:
+    mix = np.zeros(levels)
+    for (owner, level), value in zip(variables, x, strict=True):
+        if owner is item:
+            mix[level] = max(float(value), 0.0)
+    return tuple(float(value) for value in mix / mix.sum())
+
+
+def _check(
+    workloads: Sequence[WorkloadOptions],
+    variables: Sequence[tuple[WorkloadOptions, int]],
+    intensity: float,
+    phi: float,
+) -> None:
+    for item in workloads:
+        if L0 not in item.levels:
+            raise InvalidInput(f"Workload {item.workload} has no figures for L0: without them nothing can be compared.")
+    figures = [intensity, phi, *(item.share for item in workloads)]
+    for item, level in variables:
+        option = item.levels[level]
+        figures += [option.energy_j, option.device_s, option.win_rate]
+    if not all(np.isfinite(figures)) or min(figures, default=0.0) < 0:
+        raise InvalidInput("The optimizer needs finite, non-negative figures: check the profiles, verdicts and intensity.")

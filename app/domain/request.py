@@ -1,0 +1,172 @@
+"""One line of a batch input file, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.directive import L0, parse_level, wants_exact_form
+from app.domain.errors import InvalidInput, InvalidRequestLine
+from app.domain.workload import DEFAULT_WORKLOAD, parse_workload
+
+ENDPOINTS = ("/v1/chat/completions",)
+MAX_CUSTOM_ID = 512
+LEVEL_KEY = "sprout_level"
+WORKLOAD_KEY = "sprout_workload"
+"""Metadata keys, of a batch or of one line's body, by which a user declares a workload and pins a level."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestDefaults:
+    """What a batch says about all of its lines."""
+
+    endpoint: str
+    models: frozenset[str] | None
+    """Model names that may be asked for; None when the engine is remote and decides itself."""
+    levels: int
+    workload: str = DEFAULT_WORKLOAD
+    pinned_level: int | None = None
+    level_stated: bool = False
+    """Whether the user chose `pinned_level` (or `auto`), which then also holds for structured output and tools."""
+    max_line_bytes: int = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    line: int
+    """1-based line number in the input file."""
+    custom_id: str
+    body: Mapping[str, Any]
+    workload: str
+    pinned_level: int | None
+    """None: the level is drawn from the directive mix of the workload."""
+
+
+def batch_controls(metadata: Mapping[str, str], defaults: RequestDefaults) -> RequestDefaults:
+    """`defaults` with what a batch's metadata declares.
+
+    Raises:
+        InvalidInput: an unusable workload name or level.
+    """
+    workload, pinned, stated = _controls(metadata, defaults, param="metadata")
+    return RequestDefaults(
+        endpoint=defaults.endpoint,
+        models=defaults.models,
+        levels=defaults.levels,
+        max_line_bytes=defaults.max_line_bytes,
+        workload=workload,
+        pinned_level=pinned,
+        level_stated=stated,
+    )
+
+
+def parse_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
+    """Check one non-blank line of an input file.
+
+    Raises:
+        InvalidRequestLine: with the line number, and a sentence that names the fault and the remedy.
+    """
+    try:
+        return _parse(raw, line, defaults)
+    except InvalidInput as exc:
+        raise InvalidRequestLine(f"Line {line}: {exc.message}", line=line, param=exc.param, code=exc.code) from exc
+
+
+def _parse(raw: bytes, line: int, defaults: RequestDefaults) -> Request:
+    if len(raw) > defaults.max_line_bytes:
+        raise InvalidInput(
+            f"the line has {len(raw)} bytes and the limit is {defaults.max_line_bytes}: shorten the prompt or split it "
+            "into several requests.",
+            code="line_too_long",
+        )
+    entry = _json_object(raw)
+    custom_id = entry.get("custom_id")
+    if not isinstance(custom_id, str) or not custom_id or len(custom_id) > MAX_CUSTOM_ID:
+        raise InvalidInput(
+            f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} characters, unique in the file.",
+            param="custom_id",
+            code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
+        )
+    if entry.get("method") != "POST":
+        raise InvalidInput(f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method")
+    if entry.get("url") != defaults.endpoint:
+        raise InvalidInput(
+            f"'url' is {_shown(entry.get('url'))} but this batch is for {defaults.endpoint}: give every line that url.",
+            param="url",
+            code="mismatched_url",
+        )
+    body = _checked_body(entry.get("body"), defaults)
+    workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
+    if pinned is None and not stated and wants_exact_form(body):
+        pinned = L0
+    return Request(line=line, custom_id=custom_id, body=body, workload=workload, pinned_level=pinned)
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
+        reason = exc.msg if isinstance(exc, json.JSONDecodeError) else "it is not valid UTF-8 JSON"
+        raise InvalidInput(
+            f"this is not JSON ({reason}): write one JSON object per line, without line breaks inside.",
+            code="invalid_json_line",
+        ) from exc
+    if not isinstance(entry, dict):
+        raise InvalidInput("the line must be a JSON object with custom_id, method, url and body.", code="invalid_json_line")
+    if "\\u0000" in raw.decode():
+        raise InvalidInput("the line contains the character NUL (\\u0000): remove it.", code="invalid_json_line")
+    return entry
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidInput("'body' must be a JSON object: the parameters of the request.", param="body")
+    model = body.get("model")
+    known = ", ".join(sorted(defaults.models or ()))
+    if not isinstance(model, str) or not model:
+        hint = f" such as \"{known}\"" if known else ""
+        raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="body.model", code="model_not_found")
+    if defaults.models is not None and model not in defaults.models:
+        raise InvalidInput(
+            f"no worker serves the model {_shown(model)}: use {known}, or set SPROUT_MODEL and restart.",
+            param="body.model",
+            code="model_not_found",
+        )
+    if body.get("stream"):
+        raise InvalidInput("'stream' cannot be used in a batch: remove it.", param="body.stream")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise InvalidInput(
+            "'body.messages' must be a list of at least one message, each an object with role and content.",
+            param="body.messages",
+        )
+    return body
+
+
+def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InvalidInput("'body.metadata' must be an object of texts.", param="body.metadata")
+    return metadata
+
+
+def _controls(
+    metadata: Mapping[str, str], defaults: RequestDefaults, *, param: str
+) -> tuple[str, int | None, bool]:
+    workload, pinned, stated = defaults.workload, defaults.pinned_level, defaults.level_stated
+    if WORKLOAD_KEY in metadata:
+        workload = parse_workload(metadata[WORKLOAD_KEY], param=f"{param}.{WORKLOAD_KEY}")
+    if LEVEL_KEY in metadata:
+        pinned = parse_level(metadata[LEVEL_KEY], levels=defaults.levels, param=f"{param}.{LEVEL_KEY}")
+        stated = True
+    return workload, pinned, stated
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else json.dumps(value, ensure_ascii=False)[:80]

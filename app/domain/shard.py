@@ -1,0 +1,41 @@
+"""Shards: the slices of a batch that one Celery task runs, and what a lost lease does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+LOSSES_BEFORE_HALVING = 2
+LOSSES_BEFORE_POISON = 3
+
+
+class ShardState(StrEnum):
+    PENDING = "pending"
+    LEASED = "leased"
+    DONE = "done"
+
+
+class AfterLoss(StrEnum):
+    """What to do with a shard whose worker died."""
+
+    RETRY = "retry"
+    HALVE = "halve"
+    POISON = "poison"
+
+
+def cut(lines: int, size: int) -> Iterator[tuple[int, int]]:
+    """First and last line of each shard of a batch of `lines` requests, both inclusive, 1-based."""
+    for first in range(1, lines + 1, size):
+        yield first, min(first + size - 1, lines)
+
+
+def after_loss(*, losses: int, unanswered: int) -> AfterLoss:
+    """Isolate the line that kills workers: halve until it stands alone, then give it up.
+
+    Args:
+        losses: leases lost by this shard and by the shards that it was halved from.
+        unanswered: requests of the shard that have no result yet; answered ones are never run again.
+    """
+    if unanswered > 1:
+        return AfterLoss.HALVE if losses >= LOSSES_BEFORE_HALVING else AfterLoss.RETRY
+    return AfterLoss.POISON if losses >= LOSSES_BEFORE_POISON else AfterLoss.RETRY

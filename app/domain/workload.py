@@ -1,0 +1,25 @@
+"""Workloads: classes of alike prompts, named by their user."""
+
+from __future__ import annotations
+
+import re
+
+from app.domain.errors import InvalidInput
+
+DEFAULT_WORKLOAD = "default"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def parse_workload(text: str, *, param: str) -> str:
+    """A declared workload name.
+
+    Raises:
+        InvalidInput: not 1 to 64 letters, digits, dots, hyphens or underscores.
+    """
+    if not _NAME.fullmatch(text):
+        raise InvalidInput(
+            f"'{text[:80]}' is not a workload name: use 1 to 64 letters, digits, '.', '-' or '_', starting with a "
+            "letter or digit.",
+            param=param,
+        )
+    return text

@@ -1,0 +1,125 @@
+"""All settings, from SPROUT_* environment variables. Read at composition roots only."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.domain.directive import PAPER_DIRECTIVES, Placement
+from app.domain.errors import ConfigurationError
+from app.domain.footprint import PAPER_EMBODIED_G, PAPER_LIFETIME_S
+
+BUNDLED_MODEL = "smollm2-135m-instruct"
+
+
+def default_home() -> Path:
+    """Where state lives unless SPROUT_HOME says otherwise."""
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser() / "sprout"
+
+
+class Settings(BaseSettings):
+    """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
+
+    model_config = SettingsConfigDict(env_prefix="SPROUT_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=default_home, description="the one folder in which state lives")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL of your own; unset: `up` starts a private one")
+    broker_url: SecretStr | None = Field(None, description="Redis or Valkey of your own; unset: `up` starts one")
+    api_host: str = Field("127.0.0.1", description="address of the API and of Flower")
+    api_port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 picks a free one")
+    flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower; 0 picks a free one")
+    api_key: SecretStr | None = Field(None, description="bearer key the API asks for; needed off loopback")
+    api_url: str | None = Field(None, description="API the CLI talks to; unset: the stack of SPROUT_HOME")
+    max_file_bytes: int = Field(1_000_000_000, gt=0, description="largest upload")
+    max_line_bytes: int = Field(1_000_000, gt=0, description="longest line of an input file")
+
+    engine: Literal["vllm", "openai"] = Field("vllm", description="vLLM in this worker, or a remote OpenAI server")
+    model: str = Field(BUNDLED_MODEL, description="bundled model, a local model folder or a Hugging Face name")
+    model_name: str | None = Field(None, description="name by which clients ask for the model; unset: from `model`")
+    engine_url: str | None = Field(None, description="base URL of the remote engine, such as http://host:8000/v1")
+    engine_key: SecretStr | None = Field(None, description="bearer key of the remote engine")
+    engine_dtype: str = Field("auto", description="vLLM dtype; bfloat16 or float32 on a CPU")
+    engine_max_seqs: int = Field(128, gt=0, description="requests in the running batch")
+    engine_args: dict[str, object] = Field(default_factory=dict, description="further vLLM engine arguments")
+    kv_cache_gb: int = Field(1, gt=0, description="vLLM's KV cache on a CPU, in GiB")
+    max_context: int | None = Field(None, gt=0, description="cap on the model's context, in tokens")
+    request_timeout_s: float = Field(600.0, gt=0, description="longest time one request may run")
+
+    directives: tuple[str, ...] = Field(PAPER_DIRECTIVES, description="directive text per level, L0 first and empty")
+    workload_directives: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="directive texts of single workloads"
+    )
+    placement: Placement | None = Field(None, description="system or user; unset: what suits the model")
+    xi: float = Field(0.1, ge=0, le=1, description="quality that may be given up in the dirtiest hour")
+    kept_at_l0: float = Field(0.01, ge=0, le=1, description="share of requests kept at L0 to measure savings")
+    prior: Literal["none", "paper"] = Field("none", description="beliefs that stand in until there are verdicts")
+    period_s: float = Field(3600.0, gt=0, description="how often the directive mix is recomputed")
+
+    zone: str = Field("WORLD", description="grid zone of the workers")
+    intensity_provider: Literal["static", "trace"] = Field("static", description="source of carbon intensity")
+    static_intensity: float = Field(
+        480.0, ge=0, description="gCO2eq/kWh; 480 is the world's 2023 mean (Ember, Global Electricity Review 2024)"
+    )
+    trace_file: Path | None = Field(None, description="CSV of a recorded series")
+    trace_repeats: bool = Field(False, description="repeat the trace day by day for ever, for demonstrations")
+    intensity_basis: str = Field("lifecycle-average", description="accounting basis of the figures")
+
+    meter: Literal["auto", "nvml", "model"] = Field("auto", description="NVML where a GPU is, else the power model")
+    idle_w: float = Field(40.0, ge=0, description="power model: watts of the idle machine")
+    busy_w: float = Field(120.0, ge=0, description="power model: watts with every core busy")
+    pue: float = Field(1.0, ge=1, description="power usage effectiveness of the site")
+    embodied_g: float = Field(PAPER_EMBODIED_G, ge=0, description="gCO2eq to make one device")
+    lifetime_s: float = Field(PAPER_LIFETIME_S, gt=0, description="lifetime of a device")
+
+    shard_size: int = Field(64, gt=0, description="requests in a shard")
+    shards_in_flight: int = Field(3, gt=0, description="shards a generation worker runs at once")
+    lease_s: float = Field(60.0, gt=0, description="a shard whose worker was silent for this long is run again")
+    tick_s: float = Field(5.0, gt=0, description="how often lost work is looked for")
+    resend_s: float = Field(60.0, gt=0, description="a task not started after this long is sent again")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        texts = (self.directives, *self.workload_directives.values())
+        if any(not levels or levels[0] for levels in texts):
+            raise ValueError("the first directive is L0 and must be the empty text")
+        if any(len(levels) != len(self.directives) for levels in texts):
+            raise ValueError("every workload needs as many directive texts as SPROUT_DIRECTIVES has")
+        if self.engine == "openai" and not self.engine_url:
+            raise ValueError("SPROUT_ENGINE=openai needs SPROUT_ENGINE_URL, such as http://host:8000/v1")
+        if self.intensity_provider == "trace" and not self.trace_file:
+            raise ValueError("SPROUT_INTENSITY_PROVIDER=trace needs SPROUT_TRACE_FILE")
+        if self.busy_w < self.idle_w:
+            raise ValueError("SPROUT_BUSY_W must not be below SPROUT_IDLE_W")
+        return self
+
+    @property
+    def served_name(self) -> str:
+        """The model name that clients use."""
+        return self.model_name or Path(self.model).name
+
+    @property
+    def levels(self) -> int:
+        return len(self.directives)
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: names each wrong variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'SPROUT_' + '_'.join(map(str, error['loc'])).upper() if error['loc'] else 'settings'}: {error['msg']}"
+            for error in exc.errors()
+        )
+        raise ConfigurationError(f"The settings cannot be used: {faults}.") from exc
