@@ -37,6 +37,8 @@ class Completion:
         return self.status_code == 200
 
 
-def error_body(message: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None) -> dict[str, Any]:
+def error_body(
+    message: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
     """The error object of OpenAI's API."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -107,7 +107,7 @@ def optimize(
         bounds=[(_least(item, level, rule), 1.0) for item, level in variables],
         method="highs",
     )
-    if result.status != 0:
+    if result.status != 0 or result.x is None:
         raise OptimizerFailed(f"The directive optimizer found no optimum: {result.message}")
     reached = (membership * win_rates) @ result.x
     return Solution(
@@ -156,4 +156,6 @@ def _check(
         option = item.levels[level]
         figures += [option.energy_j, option.device_s, option.win_rate]
     if not all(np.isfinite(figures)) or min(figures, default=0.0) < 0:
-        raise InvalidInput("The optimizer needs finite, non-negative figures: check the profiles, verdicts and intensity.")
+        raise InvalidInput(
+            "The optimizer needs finite, non-negative figures: check the profiles, verdicts and intensity."
+        )

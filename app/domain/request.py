@@ -83,9 +83,9 @@ def _parse(raw: bytes, line: int, defaults: RequestDefaults) -> Request:
         )
     entry = _json_object(raw)
     custom_id = entry.get("custom_id")
-    if not isinstance(custom_id, str) or not custom_id or len(custom_id) > MAX_CUSTOM_ID:
+    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
         raise InvalidInput(
-            f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} characters, unique in the file.",
+            f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
             param="custom_id",
             code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
         )
@@ -114,9 +114,9 @@ def _json_object(raw: bytes) -> dict[str, Any]:
             code="invalid_json_line",
         ) from exc
     if not isinstance(entry, dict):
-        raise InvalidInput("the line must be a JSON object with custom_id, method, url and body.", code="invalid_json_line")
-    if "\\u0000" in raw.decode():
-        raise InvalidInput("the line contains the character NUL (\\u0000): remove it.", code="invalid_json_line")
+        raise InvalidInput(
+            "the line must be a JSON object with custom_id, method, url and body.", code="invalid_json_line"
+        )
     return entry
 
 
@@ -130,12 +130,12 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
     model = body.get("model")
     known = ", ".join(sorted(defaults.models or ()))
     if not isinstance(model, str) or not model:
-        hint = f" such as \"{known}\"" if known else ""
-        raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="body.model", code="model_not_found")
+        hint = f", such as {known}" if known else ""
+        raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="model", code="model_not_found")
     if defaults.models is not None and model not in defaults.models:
         raise InvalidInput(
             f"no worker serves the model {_shown(model)}: use {known}, or set SPROUT_MODEL and restart.",
-            param="body.model",
+            param="model",
             code="model_not_found",
         )
     if body.get("stream"):
@@ -156,9 +156,7 @@ def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
     return metadata
 
 
-def _controls(
-    metadata: Mapping[str, str], defaults: RequestDefaults, *, param: str
-) -> tuple[str, int | None, bool]:
+def _controls(metadata: Mapping[str, str], defaults: RequestDefaults, *, param: str) -> tuple[str, int | None, bool]:
     workload, pinned, stated = defaults.workload, defaults.pinned_level, defaults.level_stated
     if WORKLOAD_KEY in metadata:
         workload = parse_workload(metadata[WORKLOAD_KEY], param=f"{param}.{WORKLOAD_KEY}")

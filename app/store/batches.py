@@ -1,0 +1,132 @@
+"""Batches: their rows and the moves between statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, update
+
+from app.domain.batch import MOVES, BatchStatus
+from app.domain.errors import NotFound
+from app.store.tables import batches, shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    id: str
+    tenant_id: str
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    status: BatchStatus
+    created_at: datetime
+    expires_at: datetime
+    model: str | None = None
+    errors: Sequence[Mapping[str, Any]] | None = None
+    metadata: Mapping[str, str] | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    total: int = 0
+    usage: Mapping[str, Any] | None = None
+    in_progress_at: datetime | None = None
+    finalizing_at: datetime | None = None
+    completed_at: datetime | None = None
+    failed_at: datetime | None = None
+    expired_at: datetime | None = None
+    cancelling_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many requests have an answer, and how many ended in an error."""
+
+    completed: int
+    failed: int
+
+
+def _batch(row: Row[Any]) -> Batch:
+    values = dict(row._mapping)
+    return Batch(**{**values, "status": BatchStatus(values["status"])})
+
+
+def add(connection: Connection, batch: Batch) -> None:
+    connection.execute(insert(batches).values(**vars(batch)))
+
+
+def get(connection: Connection, tenant: str, batch_id: str) -> Batch:
+    """Raises NotFound."""
+    row = connection.execute(select(batches).where(batches.c.tenant_id == tenant, batches.c.id == batch_id)).first()
+    if row is None:
+        raise NotFound(f"There is no batch '{batch_id}'.")
+    return _batch(row)
+
+
+def find(connection: Connection, batch_id: str, *, lock: bool = False) -> Batch | None:
+    """The batch of any tenant, for the data plane; `lock` holds its row until the transaction ends."""
+    query = select(batches).where(batches.c.id == batch_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
+    return _batch(row) if row else None
+
+
+def newest(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
+    """Newest first, starting behind the batch `after`. Raises NotFound if `after` is not there."""
+    query = select(batches).where(batches.c.tenant_id == tenant)
+    if after is not None:
+        edge = get(connection, tenant, after)
+        query = query.where(tuple_(batches.c.created_at, batches.c.id) < (edge.created_at, edge.id))
+    query = query.order_by(batches.c.created_at.desc(), batches.c.id.desc()).limit(limit)
+    return [_batch(row) for row in connection.execute(query)]
+
+
+def move(connection: Connection, batch_id: str, target: BatchStatus, now: datetime, **values: Any) -> bool:
+    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`."""
+    sources = [status for status, targets in MOVES.items() if target in targets]
+    statement = (
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.status.in_(sources))
+        .values(status=target, sent_at=None, **{f"{target}_at": now}, **values)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def set_cells(connection: Connection, batch_id: str, **values: Any) -> None:
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
+
+
+def counts(connection: Connection, batch_ids: Sequence[str]) -> dict[str, Counts]:
+    """Progress per batch, from its shards."""
+    query = (
+        select(shards.c.batch_id, func.sum(shards.c.completed), func.sum(shards.c.failed))
+        .where(shards.c.batch_id.in_(batch_ids))
+        .group_by(shards.c.batch_id)
+    )
+    found = {batch_id: Counts(completed=done, failed=failed) for batch_id, done, failed in connection.execute(query)}
+    return {batch_id: found.get(batch_id, Counts(completed=0, failed=0)) for batch_id in batch_ids}
+
+
+def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: timedelta) -> Sequence[str]:
+    """Batches in `status` whose task was never sent, or was sent `resend` ago and has not moved them; marks them sent."""
+    late = or_(batches.c.sent_at.is_(None), batches.c.sent_at < now - resend)
+    query = select(batches.c.id).where(batches.c.status == status, late).with_for_update(skip_locked=True)
+    found = list(connection.execute(query).scalars())
+    connection.execute(update(batches).where(batches.c.id.in_(found)).values(sent_at=now))
+    return found
+
+
+def overdue(connection: Connection, now: datetime) -> Sequence[str]:
+    """Open batches whose completion window has passed."""
+    open_statuses = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
+    query = select(batches.c.id).where(batches.c.status.in_(open_statuses), batches.c.expires_at <= now)
+    return list(connection.execute(query).scalars())
+
+
+def finished_running(connection: Connection) -> Sequence[str]:
+    """Batches in progress all of whose shards are done."""
+    open_shards = select(shards.c.id).where(shards.c.batch_id == batches.c.id, shards.c.state != "done").exists()
+    query = select(batches.c.id).where(batches.c.status == BatchStatus.IN_PROGRESS, ~open_shards)
+    return list(connection.execute(query).scalars())

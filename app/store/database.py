@@ -1,0 +1,66 @@
+"""One connection pool, and the transaction in which a service does its work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from app.domain.errors import ConfigurationError, ServiceUnavailable
+
+TENANT = "default"
+"""The tenant of an installation that has only one."""
+
+
+class Database:
+    """PostgreSQL, reached through SQLAlchemy.
+
+    Raises:
+        ConfigurationError: `url` is not one of PostgreSQL's.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+            raise ConfigurationError(
+                f"SPROUT_DATABASE_URL starts with '{scheme}://': Sprout needs PostgreSQL, "
+                "such as postgresql://user:password@host/sprout."
+            )
+        self._engine = create_engine(
+            f"postgresql+psycopg://{rest}",
+            pool_size=pool_size,
+            pool_pre_ping=True,
+            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10},
+            json_serializer=partial(json.dumps, ensure_ascii=False),
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction that commits at the end of the block and rolls back on an exception.
+
+        Raises:
+            ServiceUnavailable: the server does not answer.
+        """
+        try:
+            connection = self._engine.connect()
+        except OperationalError as exc:
+            raise ServiceUnavailable(f"PostgreSQL does not answer: {str(exc.orig).strip()}") from exc
+        with connection, connection.begin():
+            yield connection
+
+    def ping(self) -> None:
+        """Raises ServiceUnavailable when the server does not answer."""
+        with self.transaction() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def raw(self) -> Any:
+        """The SQLAlchemy engine, for Alembic."""
+        return self._engine
+
+    def close(self) -> None:
+        self._engine.dispose()

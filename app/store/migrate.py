@@ -1,0 +1,39 @@
+"""Bringing the database to the current schema."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from app.store.database import Database
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "migrations:.")
+    return config
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Apply what is missing; safe to run from several processes at once."""
+    config = _config()
+    with database.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Go back to `revision`; `base` drops everything."""
+    config = _config()
+    with database.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def current(database: Database) -> str | None:
+    """The revision of the database; None when it has never been migrated."""
+    with database.transaction() as connection:
+        if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

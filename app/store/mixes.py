@@ -1,0 +1,85 @@
+"""Optimizer runs and the directive mixes that they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, insert, select
+
+from app.store.tables import directive_mixes, optimizer_runs
+
+Outcome = Literal["solved", "last_good", "l0"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectiveMix:
+    id: str
+    workload: str
+    probabilities: tuple[float, ...]
+    evidence: str
+    binding: bool
+    """Whether the quality floor holds back further saving."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerRun:
+    id: str
+    created_at: datetime
+    outcome: Outcome
+    solver_status: str
+    reason: str
+    inputs: Mapping[str, Any]
+
+
+def add(connection: Connection, tenant: str, run: OptimizerRun, mixes: Sequence[DirectiveMix]) -> None:
+    connection.execute(insert(optimizer_runs).values(tenant_id=tenant, **vars(run)))
+    rows = [
+        {**vars(mix), "probabilities": list(mix.probabilities), "run_id": run.id, "tenant_id": tenant} for mix in mixes
+    ]
+    if rows:
+        connection.execute(insert(directive_mixes), rows)
+
+
+def current(connection: Connection, tenant: str) -> Mapping[str, DirectiveMix]:
+    """The newest mix of each workload."""
+    names = ("id", "workload", "probabilities", "evidence", "binding", "created_at")
+    query = (
+        select(*(directive_mixes.c[name] for name in names))
+        .where(directive_mixes.c.tenant_id == tenant)
+        .distinct(directive_mixes.c.workload)
+        .order_by(directive_mixes.c.workload, directive_mixes.c.created_at.desc())
+    )
+    mixes = [
+        DirectiveMix(**{**row, "probabilities": tuple(row["probabilities"])})
+        for row in connection.execute(query).mappings()
+    ]
+    return {mix.workload: mix for mix in mixes}
+
+
+def newest_run(connection: Connection, tenant: str) -> OptimizerRun | None:
+    names = ("id", "created_at", "outcome", "solver_status", "reason", "inputs")
+    query = (
+        select(*(optimizer_runs.c[name] for name in names))
+        .where(optimizer_runs.c.tenant_id == tenant)
+        .order_by(optimizer_runs.c.created_at.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return OptimizerRun(**row) if row else None
+
+
+def newest_solved(connection: Connection, tenant: str) -> OptimizerRun | None:
+    """The last run whose mixes came from the solver."""
+    names = ("id", "created_at", "outcome", "solver_status", "reason", "inputs")
+    query = (
+        select(*(optimizer_runs.c[name] for name in names))
+        .where(optimizer_runs.c.tenant_id == tenant, optimizer_runs.c.outcome == "solved")
+        .order_by(optimizer_runs.c.created_at.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return OptimizerRun(**row) if row else None

@@ -1,0 +1,38 @@
+"""Profiles per tenant, model, workload and level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.domain.profile import Profile
+from app.store.tables import profiles
+
+_FIGURES = ("requests", "energy_j", "energy_sd_j", "device_s", "device_sd_s")
+
+
+def put(connection: Connection, tenant: str, model: str, entries: Sequence[Profile], now: datetime) -> None:
+    """Store profiles in place of earlier ones."""
+    if not entries:
+        return
+    statement = insert(profiles)
+    statement = statement.on_conflict_do_update(
+        index_elements=["tenant_id", "model", "workload", "level"],
+        set_={name: statement.excluded[name] for name in (*_FIGURES, "updated_at")},
+    )
+    connection.execute(
+        statement, [{"tenant_id": tenant, "model": model, "updated_at": now, **vars(entry)} for entry in entries]
+    )
+
+
+def all_of(connection: Connection, tenant: str, model: str) -> Sequence[Profile]:
+    names = ("workload", "level", *_FIGURES)
+    query = (
+        select(*(profiles.c[name] for name in names))
+        .where(profiles.c.tenant_id == tenant, profiles.c.model == model)
+        .order_by(profiles.c.workload, profiles.c.level)
+    )
+    return [Profile(**row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,57 @@
+"""Requests: what the user sent, line by line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, select
+
+from app.domain.request import Request
+from app.store.tables import requests, results
+
+_COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRequest:
+    line: int
+    custom_id: str
+    workload: str
+    pinned_level: int | None
+    body: Mapping[str, Any]
+
+
+def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iterable[Request]) -> int:
+    """Stream requests into the table with COPY; returns how many."""
+    number = 0
+    with (
+        connection.connection.cursor() as cursor,
+        cursor.copy(f"COPY requests ({', '.join(_COLUMNS)}) FROM STDIN") as copy,
+    ):
+        for entry in entries:
+            body = json.dumps(entry.body, ensure_ascii=False, separators=(",", ":"))
+            copy.write_row((batch_id, entry.line, tenant, entry.custom_id, entry.workload, entry.pinned_level, body))
+            number += 1
+    return number
+
+
+def unanswered(connection: Connection, batch_id: str, first_line: int, last_line: int) -> Sequence[StoredRequest]:
+    """The requests in [first_line, last_line] that have no result yet, in line order."""
+    answered = exists().where(
+        and_(results.c.batch_id == requests.c.batch_id, results.c.custom_id == requests.c.custom_id)
+    )
+    query = (
+        select(requests.c.line, requests.c.custom_id, requests.c.workload, requests.c.pinned_level, requests.c.body)
+        .where(requests.c.batch_id == batch_id, requests.c.line.between(first_line, last_line), ~answered)
+        .order_by(requests.c.line)
+    )
+    return [StoredRequest(**row) for row in connection.execute(query).mappings()]
+
+
+def workloads(connection: Connection, batch_id: str) -> Sequence[str]:
+    """The workloads that occur in a batch."""
+    query = select(requests.c.workload).where(requests.c.batch_id == batch_id).distinct()
+    return list(connection.execute(query).scalars())

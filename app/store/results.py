@@ -1,0 +1,218 @@
+"""Results: one per (batch, custom_id), first write wins. Their rows are the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, exists, func, literal, select, type_coerce
+from sqlalchemy import Float as SqlFloat
+from sqlalchemy.dialects.postgresql import insert
+
+from app.domain.profile import Profile
+from app.domain.savings import WeightedSums
+from app.store.tables import requests, responses, results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    batch_id: str
+    custom_id: str
+    tenant_id: str
+    workload: str
+    status_code: int | None
+    """HTTP status a synchronous server would have answered; None when the request was never answered."""
+    error_code: str | None
+    model: str
+    level: int
+    probability: float
+    """Of the level when it was drawn; 1 where it was pinned."""
+    mix_id: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    energy_j: float
+    device_s: float
+    energy_basis: str
+    zone: str
+    intensity_g_per_kwh: float
+    intensity_basis: str
+    operational_g: float
+    embodied_g: float
+    finished_at: datetime
+    body: Mapping[str, Any]
+
+
+def record(connection: Connection, rows: Sequence[Result]) -> frozenset[str]:
+    """Write results that are not there yet; returns the custom_ids that were written.
+
+    All rows belong to one batch.
+    """
+    if not rows:
+        return frozenset()
+    narrow = [{name: value for name, value in vars(row).items() if name != "body"} for row in rows]
+    statement = insert(results).on_conflict_do_nothing().returning(results.c.custom_id)
+    written = frozenset(connection.execute(statement, narrow).scalars())
+    bodies = [
+        {"batch_id": row.batch_id, "custom_id": row.custom_id, "tenant_id": row.tenant_id, "body": row.body}
+        for row in rows
+        if row.custom_id in written
+    ]
+    if bodies:
+        connection.execute(insert(responses), bodies)
+    return written
+
+
+def fail_unanswered(
+    connection: Connection, batch_id: str, *, code: str, message: str, now: datetime, first: int, last: int
+) -> int:
+    """Give every request in the lines [first, last] without a result this error; returns how many."""
+    answered = exists().where(
+        and_(results.c.batch_id == requests.c.batch_id, results.c.custom_id == requests.c.custom_id)
+    )
+    constant: dict[str, Any] = {
+        "error_code": code, "model": "", "level": 0, "probability": 1.0, "prompt_tokens": 0, "completion_tokens": 0,
+        "energy_j": 0.0, "device_s": 0.0, "energy_basis": "modelled", "zone": "", "intensity_g_per_kwh": 0.0,
+        "intensity_basis": "", "operational_g": 0.0, "embodied_g": 0.0, "finished_at": now,
+    }  # fmt: skip
+    source = select(
+        requests.c.batch_id,
+        requests.c.custom_id,
+        requests.c.tenant_id,
+        requests.c.workload,
+        *(literal(value, results.c[name].type) for name, value in constant.items()),
+    ).where(requests.c.batch_id == batch_id, requests.c.line.between(first, last), ~answered)
+    names = ["batch_id", "custom_id", "tenant_id", "workload", *constant]
+    failed = list(
+        connection.execute(
+            insert(results)
+            .from_select(names, source)
+            .on_conflict_do_nothing()
+            .returning(results.c.custom_id, results.c.tenant_id)
+        )
+    )
+    body = {"code": code, "message": message}
+    rows = [
+        {"batch_id": batch_id, "custom_id": custom_id, "tenant_id": tenant, "body": body}
+        for custom_id, tenant in failed
+    ]
+    if rows:
+        connection.execute(insert(responses), rows)
+    return len(failed)
+
+
+def in_line_order(connection: Connection, batch_id: str) -> Iterator[tuple[int, Result]]:
+    """Every result of a batch with its line number, streamed."""
+    query = (
+        select(requests.c.line, results, responses.c.body)
+        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.custom_id == results.c.custom_id))
+        .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.custom_id == results.c.custom_id))
+        .where(results.c.batch_id == batch_id)
+        .order_by(requests.c.line)
+        .execution_options(yield_per=500)
+    )
+    for row in connection.execute(query).mappings():
+        values = dict(row)
+        yield values.pop("line"), Result(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelTotal:
+    """Sums over the requests of a batch at one level of one workload, answered and failed ones apart."""
+
+    workload: str
+    level: int
+    answered: bool
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    energy_j: float
+    device_s: float
+    operational_g: float
+    embodied_g: float
+    drawn: int
+    """How many of them drew the level; the others were pinned."""
+    pinned_energy_j: float
+    pinned_g: float
+
+
+def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
+    """Per workload and level."""
+    answered = func.coalesce(results.c.status_code == 200, False)
+    pinned = results.c.mix_id.is_(None)
+    grams = results.c.operational_g + results.c.embodied_g
+    query = (
+        select(
+            results.c.workload,
+            results.c.level,
+            answered.label("answered"),
+            func.count().label("requests"),
+            func.sum(results.c.prompt_tokens).label("prompt_tokens"),
+            func.sum(results.c.completion_tokens).label("completion_tokens"),
+            func.sum(results.c.energy_j).label("energy_j"),
+            func.sum(results.c.device_s).label("device_s"),
+            func.sum(results.c.operational_g).label("operational_g"),
+            func.sum(results.c.embodied_g).label("embodied_g"),
+            func.count(results.c.mix_id).label("drawn"),
+            func.sum(case((pinned, results.c.energy_j), else_=0.0)).label("pinned_energy_j"),
+            func.sum(case((pinned, grams), else_=0.0)).label("pinned_g"),
+        )
+        .where(results.c.batch_id == batch_id)
+        .group_by(results.c.workload, results.c.level, answered)
+        .order_by(results.c.workload, results.c.level, answered.desc())
+    )
+    return [LevelTotal(**row) for row in connection.execute(query).mappings()]
+
+
+def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[WeightedSums, WeightedSums]:
+    """Inverse-propensity sums of energy (J) and of footprint (g) over the requests that drew L0."""
+    p = results.c.probability
+    energy, grams = results.c.energy_j, results.c.operational_g + results.c.embodied_g
+    sums = [func.count(), func.coalesce(func.sum(1 / p), 0.0), func.coalesce(func.sum(1 / (p * p)), 0.0)]
+    for y in (energy, grams):
+        for term in (y / p, y / (p * p), y * y / (p * p)):
+            sums.append(func.coalesce(func.sum(type_coerce(term, SqlFloat)), 0.0))
+    query = select(*sums).where(
+        results.c.batch_id == batch_id,
+        results.c.workload == workload,
+        results.c.status_code == 200,
+        results.c.level == 0,
+        results.c.mix_id.is_not(None),
+    )
+    number, weight, weight_squared, *rest = connection.execute(query).one()
+    both = [
+        WeightedSums(
+            requests=number,
+            weight=weight,
+            weighted=weighted,
+            weight_squared=weight_squared,
+            cross=cross,
+            weighted_squared=squared,
+        )
+        for weighted, cross, squared in (rest[:3], rest[3:])
+    ]
+    return both[0], both[1]
+
+
+def measured_profiles(connection: Connection, tenant: str, model: str, since: datetime) -> Sequence[Profile]:
+    """Means and spreads per workload and level over the answered requests since `since`."""
+    query = (
+        select(
+            results.c.workload,
+            results.c.level,
+            func.count().label("requests"),
+            func.avg(results.c.energy_j).label("energy_j"),
+            func.coalesce(func.stddev_samp(results.c.energy_j), 0.0).label("energy_sd_j"),
+            func.avg(results.c.device_s).label("device_s"),
+            func.coalesce(func.stddev_samp(results.c.device_s), 0.0).label("device_sd_s"),
+        )
+        .where(
+            results.c.tenant_id == tenant,
+            results.c.model == model,
+            results.c.finished_at >= since,
+            results.c.status_code == 200,
+        )
+        .group_by(results.c.workload, results.c.level)
+    )
+    return [Profile(**row) for row in connection.execute(query).mappings()]

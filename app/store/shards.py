@@ -1,0 +1,201 @@
+"""Shards and their leases: PostgreSQL is the truth about who runs what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from app.domain.batch import BatchStatus
+from app.domain.shard import ShardState
+from app.store.ids import new_id
+from app.store.tables import batches, shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    id: str
+    batch_id: str
+    tenant_id: str
+    first_line: int
+    last_line: int
+    losses: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to run a shard, until it lapses or is taken away."""
+
+    id: str
+    shard: Shard
+    endpoint: str
+
+
+_SHARD = (
+    shards.c.id,
+    shards.c.batch_id,
+    shards.c.tenant_id,
+    shards.c.first_line,
+    shards.c.last_line,
+    shards.c.losses,
+)
+
+
+def add(
+    connection: Connection,
+    *,
+    tenant: str,
+    batch_id: str,
+    ranges: Iterable[tuple[int, int]],
+    now: datetime,
+    losses: int = 0,
+) -> None:
+    """One pending shard per range of lines. Its id names the batch and the lines, which is what Flower shows."""
+    rows = [
+        {
+            "id": f"{batch_id}:{first}-{last}{f'~{losses}' if losses else ''}",
+            "batch_id": batch_id,
+            "tenant_id": tenant,
+            "first_line": first,
+            "last_line": last,
+            "state": ShardState.PENDING,
+            "created_at": now,
+            "release_at": now,
+            "losses": losses,
+        }
+        for first, last in ranges
+    ]
+    if rows:
+        connection.execute(insert(shards), rows)
+
+
+def waiting(connection: Connection, *, limit: int, now: datetime, resend: timedelta) -> Sequence[str]:
+    """Up to `limit` released shards to ring for, oldest first; marks them sent.
+
+    A shard that was sent is offered again after `resend`: its message may be lost, and a duplicate does no harm.
+    """
+    query = (
+        select(shards.c.id)
+        .where(
+            shards.c.state == ShardState.PENDING,
+            shards.c.release_at <= now,
+            or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend),
+        )
+        .order_by(shards.c.release_at, shards.c.created_at, shards.c.batch_id, shards.c.first_line)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = list(connection.execute(query).scalars())
+    connection.execute(update(shards).where(shards.c.id.in_(found)).values(sent_at=now))
+    return found
+
+
+def unsend(connection: Connection, shard_ids: Sequence[str]) -> None:
+    """Take back `waiting`: the messages could not be sent."""
+    connection.execute(update(shards).where(shards.c.id.in_(shard_ids)).values(sent_at=None))
+
+
+def lease(connection: Connection, shard_id: str, *, owner: str, now: datetime, duration: timedelta) -> Lease | None:
+    """Take a pending shard of a batch in progress; None if it is not to be had (any more)."""
+    query = (
+        select(*_SHARD, batches.c.endpoint)
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(
+            shards.c.id == shard_id,
+            shards.c.state == ShardState.PENDING,
+            shards.c.release_at <= now,
+            batches.c.status == BatchStatus.IN_PROGRESS,
+        )
+        .with_for_update(of=shards, skip_locked=True)
+    )
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    values = dict(row)
+    endpoint = values.pop("endpoint")
+    lease_id = new_id("lease_")
+    connection.execute(
+        update(shards)
+        .where(shards.c.id == shard_id)
+        .values(state=ShardState.LEASED, lease_id=lease_id, lease_owner=owner, lease_expires_at=now + duration)
+    )
+    return Lease(id=lease_id, shard=Shard(**values), endpoint=endpoint)
+
+
+def renew(
+    connection: Connection,
+    lease: Lease,
+    *,
+    now: datetime,
+    duration: timedelta,
+    completed: int,
+    failed: int,
+    done: bool,
+) -> bool:
+    """Prolong a lease and add to its counts, or end it; False if the lease was lost and nothing may be written."""
+    ending = {"state": ShardState.DONE, "lease_id": None, "lease_expires_at": None}
+    statement = (
+        update(shards)
+        .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
+        .values(
+            completed=shards.c.completed + completed,
+            failed=shards.c.failed + failed,
+            **(ending if done else {"lease_expires_at": now + duration}),
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def give_back(connection: Connection, lease: Lease) -> None:
+    """Return a shard unfinished, without counting it as lost: the worker is shutting down."""
+    connection.execute(
+        update(shards)
+        .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
+        .values(state=ShardState.PENDING, lease_id=None, lease_expires_at=None, sent_at=None)
+    )
+
+
+def lapsed(connection: Connection, now: datetime) -> Sequence[Shard]:
+    """Shards whose worker fell silent, locked for this transaction."""
+    query = (
+        select(*_SHARD)
+        .where(shards.c.state == ShardState.LEASED, shards.c.lease_expires_at <= now)
+        .with_for_update(skip_locked=True)
+    )
+    return [Shard(**row) for row in connection.execute(query).mappings()]
+
+
+def retry(connection: Connection, shard: Shard) -> None:
+    """Back to pending, one more lease lost."""
+    connection.execute(
+        update(shards)
+        .where(shards.c.id == shard.id)
+        .values(
+            state=ShardState.PENDING, lease_id=None, lease_expires_at=None, sent_at=None, losses=shards.c.losses + 1
+        )
+    )
+
+
+def close(connection: Connection, shard_id: str, *, failed: int = 0) -> None:
+    """End a shard for good."""
+    connection.execute(
+        update(shards)
+        .where(shards.c.id == shard_id)
+        .values(state=ShardState.DONE, lease_id=None, lease_expires_at=None, failed=shards.c.failed + failed)
+    )
+
+
+def close_all(connection: Connection, batch_id: str) -> None:
+    """End every shard of a batch; whoever holds a lease can no longer write."""
+    connection.execute(
+        update(shards)
+        .where(shards.c.batch_id == batch_id, shards.c.state != ShardState.DONE)
+        .values(state=ShardState.DONE, lease_id=None, lease_expires_at=None)
+    )
+
+
+def all_done(connection: Connection, batch_id: str) -> bool:
+    query = select(shards.c.id).where(shards.c.batch_id == batch_id, shards.c.state != ShardState.DONE).limit(1)
+    return connection.execute(query).first() is None
