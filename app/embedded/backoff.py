@@ -18,6 +18,10 @@ class Backoff:
     Five deaths within 60 s are a crash loop; it ends with a life of 60 s. Takes times from any monotonic clock.
     """
 
+    _deaths: deque[float]
+    _next_delay_s: float
+    _crash_loop: bool
+
     def __init__(self) -> None:
         self._forget()
 
@@ -37,6 +41,6 @@ class Backoff:
         return delay_s
 
     def _forget(self) -> None:
-        self._deaths: deque[float] = deque(maxlen=LOOP_DEATHS)
+        self._deaths = deque(maxlen=LOOP_DEATHS)
         self._next_delay_s = FIRST_DELAY_S
         self._crash_loop = False

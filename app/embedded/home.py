@@ -46,7 +46,8 @@ class Home:
                 make_folder(part)
         except OSError as exc:
             raise ConfigurationError(
-                f"{self.path} cannot be used as Sprout's folder ({exc.strerror}): set SPROUT_HOME to one that you can write."
+                f"{self.path} cannot be used as Sprout's folder ({exc.strerror}): set SPROUT_HOME to one that you can "
+                "write."
             ) from exc
 
     def lock(self) -> None:
@@ -58,8 +59,8 @@ class Home:
         descriptor = locks.acquire(self._lock_path, wait_s=_LOCK_WAIT_S)
         if descriptor is None:
             raise AlreadyRunning(
-                f"Sprout is already running on {self.path} (process {self._owner() or 'unknown'}): stop it first, or set "
-                "SPROUT_HOME to another folder."
+                f"Sprout is already running on {self.path} (process {self._owner() or 'unknown'}): stop it first, or "
+                "set SPROUT_HOME to another folder."
             )
         self._lock = descriptor
         os.ftruncate(descriptor, 0)
@@ -74,11 +75,20 @@ class Home:
         unfinished.replace(self._stack_path)
 
     def read_stack(self) -> Stack | None:
-        """What the running stack published; None if none runs on this folder, or it has not published yet."""
+        """What the running stack published; None if none runs on this folder, or it has not published yet.
+
+        Raises:
+            ConfigurationError: the folder belongs to another user.
+        """
         try:
             stack = Stack(**json.loads(self._stack_path.read_text()))
         except FileNotFoundError:
             return None
+        except PermissionError as exc:
+            raise ConfigurationError(
+                f"{self._stack_path} cannot be read by this user: ask as the user who started Sprout there, or name "
+                "the API's address."
+            ) from exc
         return stack if locks.is_held(self._lock_path) and self._owner() == stack.pid else None
 
     @property

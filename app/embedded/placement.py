@@ -78,7 +78,8 @@ def _base(home: Path, user: pwd.struct_passwd | None) -> Path:
         return home
     if link.exists():
         raise ServiceUnavailable(
-            f"PostgreSQL runs as {user.pw_name} here, who cannot get to {link}: let others through the folders above it."
+            f"PostgreSQL runs as {user.pw_name} here, who cannot get to {link}: let others through the folders above "
+            "it."
         )
     make_folder(_SHELF, PASSABLE)
     base = Path(tempfile.mkdtemp(prefix=f"{short_hash(home)}-", dir=_SHELF))

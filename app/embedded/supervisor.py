@@ -101,7 +101,7 @@ class Supervisor:
             os.read(self._wake_reader, 1)
 
     def _stop_all(self) -> None:
-        patience = max(self._signals, 1) if self._signals else 0
+        patience = min(self._signals, 1)  # the signal that made us stop, unless it was an error
         for life in reversed(self._lives):
             self._stop(life, patience)
 
@@ -148,7 +148,7 @@ class _Life:
         elif self._monotonic() >= self._restart_at:
             try:
                 self.begin()
-            except (SproutError, OSError) as exc:
+            except (SproutError, OSError, subprocess.SubprocessError) as exc:
                 self._died(f"could not be started: {exc}")
 
     def _died(self, how: str) -> None:

