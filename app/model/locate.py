@@ -11,7 +11,7 @@ from app.model import bundled
 def locate(model: str, models_dir: Path) -> Path | None:
     """The folder of `model`: the bundled model's name, a local folder, or a Hugging Face name; nothing is downloaded.
 
-    The bundled model is prepared in `models_dir` first. A Hugging Face name gives its newest snapshot in the local
+    The bundled model is prepared in `models_dir` first. A Hugging Face name gives its main snapshot in the local
     cache, which may hold no weights; None if it isn't there, or has no `config.json`.
 
     Raises:
@@ -28,11 +28,10 @@ def locate(model: str, models_dir: Path) -> Path | None:
 
 
 def _cached(name: str) -> Path | None:
-    try:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-    except ImportError:  # comes with vLLM, which an API server does not need
-        return None
+    # Imported here: it is slow to load, and only this branch needs it.
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
     try:
         config = try_to_load_from_cache(name, "config.json")
     except HFValidationError:

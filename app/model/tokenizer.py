@@ -70,7 +70,7 @@ def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _load_template(folder: Path, config: Mapping[str, Any]) -> ChatTemplate | None:
+def _load_template(folder: Path, config: dict[str, Any]) -> ChatTemplate | None:
     """From `chat_template.jinja`, else from `tokenizer_config.json`, which may hold several with names."""
     template = config.get("chat_template")
     if isinstance(template, list):
@@ -88,10 +88,10 @@ def _token(value: str | Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else str(value["content"])
 
 
-def _context_tokens(folder: Path, tokenizer_config: Mapping[str, Any]) -> int:
+def _context_tokens(folder: Path, tokenizer_config: dict[str, Any]) -> int:
     config = _read_json(folder / "config.json")
     # Models for several media keep the language model's figures in a part of their own.
-    language_model = config.get("text_config", config)
+    language_model = config.get("text_config") or config
     limits = [language_model[key] for key in _CONTEXT_KEYS if language_model.get(key)]
     if not limits and tokenizer_config.get("model_max_length"):
         limits = [tokenizer_config["model_max_length"]]
@@ -107,7 +107,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise ConfigurationError(f"{path} is not valid JSON ({exc}): copy or download the model again.") from exc
-    return dict(content)
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as exc:
+        raise ConfigurationError(f"{path} is not a JSON object ({exc}): copy or download the model again.") from exc
