@@ -1,0 +1,1 @@
+"""Implementations of the `Engine` port. Importing this package loads no vLLM: its processes import `lifeline` early."""

@@ -1,0 +1,192 @@
+"""What engines share: an event loop on its own thread answers requests, any thread takes the answers in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
+
+from app.domain.completion import Completion, EngineRequest, error_body
+from app.domain.errors import EngineFailed
+from workers.engines.slots import Slots
+
+logger = logging.getLogger(__name__)
+
+Outcomes = queue.SimpleQueue[Completion | EngineFailed]
+
+
+class StreamingEngine(ABC):
+    """An `Engine` whose subclass says how one request is answered.
+
+    The subclass's coroutines run on one thread that lives from the constructor to `close`. Its `__init__` ends with
+    `super().__init__`, because that opens the engine.
+    """
+
+    def __init__(self, *, name: str, slots: int) -> None:
+        self._slots = Slots(slots)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._calls: set[asyncio.Task[None]] = set()
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live(opened)), name=name, daemon=True)
+        self._thread.start()
+        opened.result()
+
+    @property
+    @abstractmethod
+    def devices(self) -> int: ...
+
+    @abstractmethod
+    async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
+        """The completion of one request that holds its place; cancelled after `timeout_s`.
+
+        Raises:
+            EngineFailed: the engine is gone, for every request.
+        """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready to answer; what it raises, the constructor raises."""
+
+    @abstractmethod
+    async def shut(self) -> None:
+        """Free everything; called once, with nothing in flight, also after `open` raised."""
+
+    def generate(
+        self, requests: Sequence[EngineRequest], *, timeout_s: float, wait_s: float
+    ) -> Generator[Sequence[Completion], None, None]:
+        outcomes: Outcomes = queue.SimpleQueue()
+        call = self._submit(requests, timeout_s, outcomes)
+        try:
+            left = len(requests)
+            while left:
+                group, failure = _take(outcomes, wait_s)
+                left -= len(group)
+                if group or failure is None:
+                    yield group
+                if failure is not None and left:
+                    raise failure
+        finally:
+            call.cancel()
+
+    def drain_work(self) -> Mapping[str, float]:
+        """Seconds for which each request held places in the running batch, times the places (its `n`)."""
+        return self._slots.drain()
+
+    def busy_s(self) -> float:
+        """Seconds with at least one request running."""
+        return self._slots.busy_s()
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+
+    async def _live(self, opened: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        try:
+            await self.open()
+        except BaseException as exc:  # noqa: BLE001  the constructor waits for it and raises it
+            await self.shut()
+            opened.set_exception(exc)
+            return
+        opened.set_result(None)
+        await self._closing.wait()
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self.shut()
+
+    def _submit(self, requests: Sequence[EngineRequest], timeout_s: float, outcomes: Outcomes) -> Future[None]:
+        with self._lock:
+            if self._closed:
+                raise EngineFailed("The engine is closed: start another one to generate.")
+            call = asyncio.run_coroutine_threadsafe(self._answer_all(requests, timeout_s, outcomes.put), self._loop)
+        # Read only by a caller who still waits, hence only if the call ended before its requests did.
+        call.add_done_callback(lambda _: outcomes.put(EngineFailed("The engine was closed with requests in flight.")))
+        return call
+
+    async def _answer_all(
+        self, requests: Sequence[EngineRequest], timeout_s: float, deliver: Callable[[Completion | EngineFailed], None]
+    ) -> None:
+        async def answer_one(request: EngineRequest) -> None:
+            async with self._slots.hold(request.key, _places(request)):
+                outcome = await self._outcome(request, timeout_s)
+            deliver(outcome)
+
+        call = asyncio.current_task()
+        assert call is not None
+        self._calls.add(call)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for request in requests:
+                    group.create_task(answer_one(request))
+        finally:
+            self._calls.discard(call)
+
+    async def _outcome(self, request: EngineRequest, timeout_s: float) -> Completion | EngineFailed:
+        if request.body.get("stream"):
+            return refusal(request.key, 400, "A batch cannot stream: leave `stream` out.", param="stream")
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                return await self.answer(request, timeout_s)
+        except EngineFailed as exc:
+            return exc
+        except Exception as exc:
+            if isinstance(exc, TimeoutError) and limit.expired():
+                message = f"The request ran longer than {timeout_s:g} s and was stopped: ask for fewer tokens."
+                return refusal(request.key, 408, message, kind="timeout_error", code="request_timeout")
+            # Whatever is wrong with one line must not end the others.
+            logger.exception("Request %s failed inside the engine.", request.key)
+            return refusal(request.key, 500, f"The engine could not answer: {exc!r}.", kind="server_error")
+
+
+def refusal(
+    key: str,
+    status_code: int,
+    message: str,
+    *,
+    kind: str = "invalid_request_error",
+    param: str | None = None,
+    code: str | None = None,
+) -> Completion:
+    """A completion that says why there is no answer."""
+    return Completion(key=key, status_code=status_code, body=error_body(message, kind=kind, param=param, code=code))
+
+
+def completion(key: str, status_code: int, body: Mapping[str, object]) -> Completion:
+    """An OpenAI server's answer, with the tokens that its `usage` counts."""
+    usage = body.get("usage")
+    counts = usage if isinstance(usage, Mapping) else {}
+    return Completion(
+        key=key,
+        status_code=status_code,
+        body=body,
+        prompt_tokens=counts.get("prompt_tokens") or 0,
+        completion_tokens=counts.get("completion_tokens") or 0,
+    )
+
+
+def _places(request: EngineRequest) -> int:
+    n = request.body.get("n")
+    return n if isinstance(n, int) and n > 0 else 1
+
+
+def _take(outcomes: Outcomes, wait_s: float) -> tuple[list[Completion], EngineFailed | None]:
+    """Everything that is ready, at least one outcome if it comes within `wait_s`; stops at a failure."""
+    group: list[Completion] = []
+    try:
+        outcome = outcomes.get(timeout=wait_s)
+        while isinstance(outcome, Completion):
+            group.append(outcome)
+            outcome = outcomes.get_nowait()
+    except queue.Empty:
+        return group, None
+    return group, outcome
