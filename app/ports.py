@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from app.domain.completion import Completion, EngineRequest
@@ -109,18 +110,45 @@ class IntensityProvider(Protocol):
         ...
 
 
+class Queue(StrEnum):
+    """Celery's queues."""
+
+    SCHEDULE = "schedule"
+    GENERATE = "generate"
+    EVALUATE = "evaluate"
+
+
+class Task(StrEnum):
+    """The tasks, by the names under which Celery knows them. Each takes one id, or nothing."""
+
+    VALIDATE = "sprout.validate"
+    """A batch id: check its input file and cut shards."""
+    GENERATE = "sprout.generate"
+    """A shard id: answer its requests."""
+    FINALIZE = "sprout.finalize"
+    """A batch id: write its output and error files."""
+    RECOMPUTE = "sprout.recompute"
+    """Recompute the directive mixes."""
+    RECONCILE = "sprout.reconcile"
+    """Find lost work and ring for it again."""
+
+    @property
+    def queue(self) -> Queue:
+        return Queue.GENERATE if self is Task.GENERATE else Queue.SCHEDULE
+
+
 class Dispatcher(Protocol):
     """The bell: wakes workers. Losing a message loses nothing, because PostgreSQL holds the work."""
 
-    def send(self, task: str, argument: str, *, queue: str) -> None:
-        """Ask for `task(argument)` on `queue`.
+    def send(self, task: Task, argument: str) -> None:
+        """Ask for `task(argument)` on the task's queue.
 
         Raises:
             DispatchUnavailable: the broker cannot be reached.
         """
         ...
 
-    def depth(self, queue: str) -> int:
+    def depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`.
 
         Raises:

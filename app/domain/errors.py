@@ -12,6 +12,7 @@ SproutError
 ├── OptimizerFailed         the solver did not return an optimal directive mix
 ├── DispatchUnavailable     the broker cannot be reached; PostgreSQL still holds the work
 ├── EngineFailed            the inference engine cannot start or has stopped working
+│   └── EngineUnavailable   a remote engine cannot be reached; nothing was used up
 └── ServiceUnavailable      a server that Sprout needs did not start or does not answer
 
 Messages are sentences that name the thing and the remedy. HTTP codes exist only in `app.api`.
@@ -82,6 +83,10 @@ class DispatchUnavailable(SproutError):
 
 class EngineFailed(SproutError):
     """The inference engine cannot start or has stopped working."""
+
+
+class EngineUnavailable(EngineFailed):
+    """The remote inference engine cannot be reached."""
 
 
 class ServiceUnavailable(SproutError):

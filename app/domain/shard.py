@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 
 LOSSES_BEFORE_HALVING = 2
@@ -21,12 +20,6 @@ class AfterLoss(StrEnum):
     RETRY = "retry"
     HALVE = "halve"
     POISON = "poison"
-
-
-def cut(lines: int, size: int) -> Iterator[tuple[int, int]]:
-    """First and last line of each shard of a batch of `lines` requests, both inclusive, 1-based."""
-    for first in range(1, lines + 1, size):
-        yield first, min(first + size - 1, lines)
 
 
 def after_loss(*, losses: int, unanswered: int) -> AfterLoss:

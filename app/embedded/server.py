@@ -83,14 +83,17 @@ class EmbeddedServer(ABC):
         """
         process = self.spawn()
         deadline = time.monotonic() + timeout_s
-        while (problem := self._problem()) is not None:
-            if process.poll() is not None:
-                raise self.failed(f"ended with status {process.returncode} instead of starting")
-            if time.monotonic() >= deadline:
-                self.stop()
-                raise self.failed(f"did not answer within {timeout_s:g} s ({problem})")
-            time.sleep(_PROBE_EVERY_S)
-        return self.url
+        try:
+            while (problem := self._problem()) is not None:
+                if process.poll() is not None:
+                    raise self.failed(f"ended with status {process.returncode} instead of starting")
+                if time.monotonic() >= deadline:
+                    raise self.failed(f"did not answer within {timeout_s:g} s ({problem})")
+                time.sleep(_PROBE_EVERY_S)
+            return self.url
+        except BaseException:  # Ctrl-C included
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End the process with its data safely on disk; returns once it is gone. Safe to call when nothing runs."""

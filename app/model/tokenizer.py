@@ -47,10 +47,8 @@ class HfTokenizer:
     def count(self, text: str) -> int:
         try:
             return len(self._tokenizer.encode(text, add_special_tokens=False))
-        except UnicodeEncodeError as exc:
-            raise InvalidInput(
-                f"The text has an unpaired surrogate at character {exc.start}: send valid Unicode."
-            ) from exc
+        except TypeError as exc:  # the library's answer to text that has no UTF-8 form
+            raise InvalidInput("The text holds half of a surrogate pair: send valid Unicode.") from exc
 
     def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
         if self._template is None:

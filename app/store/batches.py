@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, updat
 
 from app.domain.batch import MOVES, BatchStatus
 from app.domain.errors import NotFound
+from app.domain.shard import ShardState
 from app.store.tables import batches, shards
 
 
@@ -30,6 +31,8 @@ class Batch:
     output_file_id: str | None = None
     error_file_id: str | None = None
     total: int = 0
+    completed: int | None = None
+    failed: int | None = None
     usage: Mapping[str, Any] | None = None
     in_progress_at: datetime | None = None
     finalizing_at: datetime | None = None
@@ -86,11 +89,8 @@ def newest(connection: Connection, tenant: str, *, after: str | None, limit: int
 def move(connection: Connection, batch_id: str, target: BatchStatus, now: datetime, **values: Any) -> bool:
     """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`."""
     sources = [status for status, targets in MOVES.items() if target in targets]
-    statement = (
-        update(batches)
-        .where(batches.c.id == batch_id, batches.c.status.in_(sources))
-        .values(status=target, sent_at=None, **{f"{target}_at": now}, **values)
-    )
+    cells = {"status": target, "sent_at": None, f"{target}_at": now, **values}
+    statement = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(sources)).values(**cells)
     return connection.execute(statement).rowcount == 1
 
 
@@ -98,15 +98,19 @@ def set_cells(connection: Connection, batch_id: str, **values: Any) -> None:
     connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
 
 
-def counts(connection: Connection, batch_ids: Sequence[str]) -> dict[str, Counts]:
-    """Progress per batch, from its shards."""
+def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counts]:
+    """Progress per batch: its final counts, or while it runs the sums over its shards."""
     query = (
-        select(shards.c.batch_id, func.sum(shards.c.completed), func.sum(shards.c.failed))
-        .where(shards.c.batch_id.in_(batch_ids))
-        .group_by(shards.c.batch_id)
+        select(
+            batches.c.id,
+            func.coalesce(batches.c.completed, func.sum(shards.c.completed), 0),
+            func.coalesce(batches.c.failed, func.sum(shards.c.failed), 0),
+        )
+        .outerjoin(shards, shards.c.batch_id == batches.c.id)
+        .where(batches.c.id.in_(batch_ids))
+        .group_by(batches.c.id)
     )
-    found = {batch_id: Counts(completed=done, failed=failed) for batch_id, done, failed in connection.execute(query)}
-    return {batch_id: found.get(batch_id, Counts(completed=0, failed=0)) for batch_id in batch_ids}
+    return {found: Counts(completed=done, failed=failed) for found, done, failed in connection.execute(query)}
 
 
 def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: timedelta) -> Sequence[str]:
@@ -125,8 +129,10 @@ def overdue(connection: Connection, now: datetime) -> Sequence[str]:
     return list(connection.execute(query).scalars())
 
 
-def finished_running(connection: Connection) -> Sequence[str]:
+def answered(connection: Connection) -> Sequence[str]:
     """Batches in progress all of whose shards are done."""
-    open_shards = select(shards.c.id).where(shards.c.batch_id == batches.c.id, shards.c.state != "done").exists()
+    open_shards = (
+        select(shards.c.id).where(shards.c.batch_id == batches.c.id, shards.c.state != ShardState.DONE).exists()
+    )
     query = select(batches.c.id).where(batches.c.status == BatchStatus.IN_PROGRESS, ~open_shards)
     return list(connection.execute(query).scalars())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, select
+from sqlalchemy import Connection, and_, exists, func, select
 
 from app.domain.request import Request
 from app.store.tables import requests, results
@@ -27,8 +27,9 @@ class StoredRequest:
 def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iterable[Request]) -> int:
     """Stream requests into the table with COPY; returns how many."""
     number = 0
+    driver: Any = connection.connection
     with (
-        connection.connection.cursor() as cursor,
+        driver.cursor() as cursor,
         cursor.copy(f"COPY requests ({', '.join(_COLUMNS)}) FROM STDIN") as copy,
     ):
         for entry in entries:
@@ -55,3 +56,12 @@ def workloads(connection: Connection, batch_id: str) -> Sequence[str]:
     """The workloads that occur in a batch."""
     query = select(requests.c.workload).where(requests.c.batch_id == batch_id).distinct()
     return list(connection.execute(query).scalars())
+
+
+def ranges(connection: Connection, batch_id: str, size: int) -> Sequence[tuple[int, int]]:
+    """First and last line of consecutive groups of `size` requests; line numbers may have gaps (blank lines)."""
+    position = func.row_number().over(order_by=requests.c.line) - 1
+    numbered = select(requests.c.line, position.label("position")).where(requests.c.batch_id == batch_id).subquery()
+    group = numbered.c.position.op("/")(size)
+    query = select(func.min(numbered.c.line), func.max(numbered.c.line)).group_by(group).order_by(group)
+    return [(first, last) for first, last in connection.execute(query)]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, exists, func, literal, select, type_coerce
-from sqlalchemy import Float as SqlFloat
+from sqlalchemy import ColumnElement, Connection, Float, and_, case, exists, func, literal, select, true, type_coerce
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.profile import Profile
@@ -65,12 +64,22 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[str]:
 
 
 def fail_unanswered(
-    connection: Connection, batch_id: str, *, code: str, message: str, now: datetime, first: int, last: int
+    connection: Connection,
+    batch_id: str,
+    *,
+    code: str,
+    message: str,
+    now: datetime,
+    lines: tuple[int, int] | None = None,
 ) -> int:
-    """Give every request in the lines [first, last] without a result this error; returns how many."""
+    """Give every request without a result, in `lines` (first and last) or in the whole batch, this error.
+
+    Returns how many.
+    """
     answered = exists().where(
         and_(results.c.batch_id == requests.c.batch_id, results.c.custom_id == requests.c.custom_id)
     )
+    within = requests.c.line.between(*lines) if lines else true()
     constant: dict[str, Any] = {
         "error_code": code, "model": "", "level": 0, "probability": 1.0, "prompt_tokens": 0, "completion_tokens": 0,
         "energy_j": 0.0, "device_s": 0.0, "energy_basis": "modelled", "zone": "", "intensity_g_per_kwh": 0.0,
@@ -82,7 +91,7 @@ def fail_unanswered(
         requests.c.tenant_id,
         requests.c.workload,
         *(literal(value, results.c[name].type) for name, value in constant.items()),
-    ).where(requests.c.batch_id == batch_id, requests.c.line.between(first, last), ~answered)
+    ).where(requests.c.batch_id == batch_id, within, ~answered)
     names = ["batch_id", "custom_id", "tenant_id", "workload", *constant]
     failed = list(
         connection.execute(
@@ -169,10 +178,8 @@ def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[Weigh
     """Inverse-propensity sums of energy (J) and of footprint (g) over the requests that drew L0."""
     p = results.c.probability
     energy, grams = results.c.energy_j, results.c.operational_g + results.c.embodied_g
-    sums = [func.count(), func.coalesce(func.sum(1 / p), 0.0), func.coalesce(func.sum(1 / (p * p)), 0.0)]
-    for y in (energy, grams):
-        for term in (y / p, y / (p * p), y * y / (p * p)):
-            sums.append(func.coalesce(func.sum(type_coerce(term, SqlFloat)), 0.0))
+    sums: list[ColumnElement[Any]] = [func.count(), _sum(1 / p), _sum(1 / (p * p))]
+    sums += [_sum(term) for y in (energy, grams) for term in (y / p, y / (p * p), y * y / (p * p))]
     query = select(*sums).where(
         results.c.batch_id == batch_id,
         results.c.workload == workload,
@@ -193,6 +200,10 @@ def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[Weigh
         for weighted, cross, squared in (rest[:3], rest[3:])
     ]
     return both[0], both[1]
+
+
+def _sum(term: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(type_coerce(term, Float)), 0.0)
 
 
 def measured_profiles(connection: Connection, tenant: str, model: str, since: datetime) -> Sequence[Profile]:

@@ -148,12 +148,19 @@ def renew(
     return connection.execute(statement).rowcount == 1
 
 
-def give_back(connection: Connection, lease: Lease) -> None:
-    """Return a shard unfinished, without counting it as lost: the worker is shutting down."""
+def give_back(connection: Connection, lease: Lease, release_at: datetime) -> None:
+    """Return a shard unfinished, without counting it as lost."""
     connection.execute(
         update(shards)
         .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
-        .values(state=ShardState.PENDING, lease_id=None, lease_expires_at=None, sent_at=None)
+        .values(state=ShardState.PENDING, lease_id=None, lease_expires_at=None, sent_at=None, release_at=release_at)
+    )
+
+
+def lapse(connection: Connection, lease: Lease, now: datetime) -> None:
+    """Let a lease lapse at once: its worker knows that it is lost."""
+    connection.execute(
+        update(shards).where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id).values(lease_expires_at=now)
     )
 
 

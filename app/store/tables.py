@@ -78,6 +78,9 @@ batches = Table(
     Column("output_file_id", Text, ForeignKey("files.id")),
     Column("error_file_id", Text, ForeignKey("files.id")),
     Column("total", Integer, nullable=False, server_default="0"),
+    # Final counts; while the batch runs its shards count.
+    Column("completed", Integer),
+    Column("failed", Integer),
     Column("usage", JSONB),
     _time("created_at", nullable=False),
     _time("in_progress_at"),

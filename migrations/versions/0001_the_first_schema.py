@@ -138,6 +138,8 @@ def upgrade() -> None:
         sa.Column("output_file_id", sa.Text(), nullable=True),
         sa.Column("error_file_id", sa.Text(), nullable=True),
         sa.Column("total", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("completed", sa.Integer(), nullable=True),
+        sa.Column("failed", sa.Integer(), nullable=True),
         sa.Column("usage", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("in_progress_at", sa.DateTime(timezone=True), nullable=True),

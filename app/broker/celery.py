@@ -1,0 +1,69 @@
+"""Celery as Sprout uses it: queues, early acknowledgement, and messages that are only wake-ups."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Exchange
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+
+from app.domain.errors import ConfigurationError, DispatchUnavailable
+from app.ports import Queue, Task
+from app.settings import Settings
+
+
+def celery_app(settings: Settings) -> Celery:
+    """Raises ConfigurationError without a broker URL."""
+    if settings.broker_url is None:
+        raise ConfigurationError("SPROUT_BROKER_URL is not set: name a Redis or Valkey, or run `sprout up`.")
+    app = Celery("sprout", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        # An exchange of its own for each queue: a bare Queue("name") can end up bound to another's.
+        task_queues=[KombuQueue(name, Exchange(name), routing_key=name) for name in Queue],
+        task_default_queue=Queue.SCHEDULE,
+        task_routes={task: {"queue": task.queue} for task in Task},
+        # A message is acknowledged before it runs. The lease in PostgreSQL says what is unfinished, and late
+        # acknowledgement would let a broker that goes away take the worker with it.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "queue_order_strategy": "priority",
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app
+
+
+class CeleryDispatcher:
+    """Sends tasks by name; knows nothing of the code that runs them."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, task: Task, argument: str) -> None:
+        try:
+            # One attempt: what could not be sent now is sent by the next reconciliation.
+            self._app.send_task(task, args=(argument,), queue=task.queue, retry=False)
+        except (OperationalError, OSError) as exc:
+            raise DispatchUnavailable(f"The message broker does not answer: {exc}") from exc
+
+    def depth(self, queue: Queue) -> int:
+        try:
+            with self._app.connection_for_write() as connection:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+        except (OperationalError, OSError, *connection.connection_errors) as exc:
+            raise DispatchUnavailable(f"The message broker does not answer: {exc}") from exc

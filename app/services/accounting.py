@@ -1,0 +1,86 @@
+"""The ledger of one worker: metered windows, split over the requests that ran in them, priced by the hour."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.domain.attribution import Attribution, Use
+from app.domain.errors import ServiceUnavailable
+from app.ports import EnergyBasis, Engine, Meter
+from app.services import intensity
+from app.services.context import Context
+from app.store import windows
+from app.store.windows import Window
+
+log = logging.getLogger(__name__)
+
+WINDOW_S = 10.0
+"""Windows are split more often than this, but stored about this often."""
+
+
+class Accountant:
+    """Thread-safe. The only reader of the engine's work and of the meter in a worker."""
+
+    def __init__(self, context: Context, engine: Engine, meter: Meter, *, worker: str) -> None:
+        self._context = context
+        self._engine = engine
+        self._meter = meter
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._attribution = Attribution()
+        self._energy_j = meter.energy_j()
+        self._settled_at = self._window_start = context.clock.now()
+        self._window, self._idle = Use(), Use()
+
+    def settle(self, *, store: bool = False) -> None:
+        """Split what was used since the last call over the requests that ran; store the window when it is long enough.
+
+        With `store`, store it in any case: the worker is about to stop.
+        """
+        with self._lock:
+            now, energy_j, work = self._context.clock.now(), self._meter.energy_j(), self._engine.drain_work()
+            seconds = max((now - self._settled_at).total_seconds(), 0.0)
+            use = Use(energy_j=max(energy_j - self._energy_j, 0.0), device_s=seconds * self._engine.devices)
+            self._energy_j, self._settled_at = energy_j, now
+            self._idle += self._attribution.add_window(use, work)
+            self._window += use
+            if store or (now - self._window_start).total_seconds() >= WINDOW_S:
+                self._store(now)
+
+    @property
+    def basis(self) -> EnergyBasis:
+        return self._meter.basis
+
+    def charge(self, key: str) -> Use:
+        """What the request `key` used, up to the last `settle`; it is forgotten afterwards."""
+        with self._lock:
+            return self._attribution.take(key)
+
+    def _store(self, now: datetime) -> None:
+        settings = self._context.settings
+        try:
+            with self._context.database.transaction() as connection:
+                grams, basis = intensity.current(connection, settings, now)
+                window = Window(
+                    worker=self._worker,
+                    started_at=self._window_start,
+                    ended_at=now,
+                    energy_j=self._window.energy_j,
+                    device_s=self._window.device_s,
+                    idle_energy_j=min(self._idle.energy_j, self._window.energy_j),
+                    idle_device_s=min(self._idle.device_s, self._window.device_s),
+                    energy_basis=self._meter.basis,
+                    zone=settings.zone,
+                    intensity_g_per_kwh=grams,
+                    intensity_basis=basis,
+                )
+                windows.add(connection, window)
+        except (ServiceUnavailable, SQLAlchemyError) as exc:
+            # The window stays open and is stored, longer, next time.
+            log.warning("the metered window waits for PostgreSQL: %s", exc)
+            return
+        self._window_start, self._window, self._idle = now, Use(), Use()

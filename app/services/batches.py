@@ -1,0 +1,122 @@
+"""Creating, reading and cancelling batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.domain.batch import BatchStatus, parse_completion_window
+from app.domain.errors import Conflict, InvalidInput
+from app.domain.request import ENDPOINTS, RequestDefaults, batch_controls
+from app.ports import Task
+from app.services.context import Context
+from app.services.dispatch import ring
+from app.store import batches, files, shards
+from app.store.batches import Batch, Counts
+from app.store.ids import new_id
+
+MAX_METADATA = 16
+"""OpenAI's limits on metadata: 16 pairs, keys of 64 and values of 512 characters."""
+
+
+def request_defaults(context: Context, endpoint: str, metadata: Mapping[str, str] | None) -> RequestDefaults:
+    """What a batch's lines take from the batch and from the settings. Raises InvalidInput."""
+    settings = context.settings
+    # A remote engine knows its own models.
+    models = None if settings.engine == "openai" and not settings.model_name else frozenset({settings.served_name})
+    defaults = RequestDefaults(
+        endpoint=endpoint, models=models, levels=settings.levels, max_line_bytes=settings.max_line_bytes
+    )
+    return batch_controls(metadata or {}, defaults)
+
+
+def create(
+    context: Context,
+    tenant: str,
+    *,
+    input_file_id: str,
+    endpoint: str,
+    completion_window: str,
+    metadata: Mapping[str, str] | None,
+) -> Batch:
+    """Accept a batch for validation.
+
+    Raises:
+        InvalidInput: an unknown endpoint, window, purpose or metadata.
+        NotFound: no such input file.
+    """
+    if endpoint not in ENDPOINTS:
+        known = ", ".join(f"'{name}'" for name in ENDPOINTS)
+        raise InvalidInput(f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint")
+    window = parse_completion_window(completion_window)
+    _check_metadata(metadata or {})
+    request_defaults(context, endpoint, metadata)
+    now = context.clock.now()
+    batch = Batch(
+        id=new_id("batch_"),
+        tenant_id=tenant,
+        endpoint=endpoint,
+        input_file_id=input_file_id,
+        completion_window=completion_window,
+        status=BatchStatus.VALIDATING,
+        metadata=metadata,
+        created_at=now,
+        expires_at=now + window,
+        sent_at=now,
+    )
+    with context.database.transaction() as connection:
+        file = files.get(connection, tenant, input_file_id)
+        if file.purpose != "batch":
+            raise InvalidInput(
+                f"File '{input_file_id}' has purpose '{file.purpose}': upload the input with purpose 'batch'.",
+                param="input_file_id",
+            )
+        batches.add(connection, batch)
+    ring(context, Task.VALIDATE, batch.id)
+    return batch
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    too_long = [key for key, value in metadata.items() if len(key) > 64 or len(value) > 512 or "\0" in key + value]
+    if len(metadata) > MAX_METADATA or too_long:
+        raise InvalidInput(
+            f"'metadata' may have {MAX_METADATA} pairs, with keys of at most 64 and values of at most 512 characters.",
+            param="metadata",
+        )
+
+
+def get(context: Context, tenant: str, batch_id: str) -> tuple[Batch, Counts]:
+    """Raises NotFound."""
+    with context.database.transaction() as connection:
+        batch = batches.get(connection, tenant, batch_id)
+        return batch, batches.counts(connection, [batch_id])[batch_id]
+
+
+def newest(
+    context: Context, tenant: str, *, after: str | None, limit: int
+) -> tuple[Sequence[tuple[Batch, Counts]], bool]:
+    """A page of batches, newest first, and whether more follow. Raises NotFound if `after` is not there."""
+    with context.database.transaction() as connection:
+        found = batches.newest(connection, tenant, after=after, limit=limit + 1)
+        page = found[:limit]
+        counts = batches.counts(connection, [batch.id for batch in page])
+    return [(batch, counts[batch.id]) for batch in page], len(found) > limit
+
+
+def cancel(context: Context, tenant: str, batch_id: str) -> tuple[Batch, Counts]:
+    """Stop a batch; what is answered is kept.
+
+    Raises:
+        NotFound: no such batch.
+        Conflict: it has already ended.
+    """
+    now = context.clock.now()
+    with context.database.transaction() as connection:
+        batch = batches.get(connection, tenant, batch_id)
+        moved = batches.move(connection, batch_id, BatchStatus.CANCELLING, now)
+        if moved:
+            shards.close_all(connection, batch_id)
+        elif batch.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
+            raise Conflict(f"Batch '{batch_id}' is {batch.status} and can no longer be cancelled.")
+    if moved:
+        ring(context, Task.FINALIZE, batch_id)
+    return get(context, tenant, batch_id)

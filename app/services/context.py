@@ -1,0 +1,36 @@
+"""What every service is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.domain.footprint import Hardware
+from app.ports import Clock, Dispatcher, Tokenizer
+from app.settings import Settings
+from app.store.blobs import FileStore
+from app.store.database import Database
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    settings: Settings
+    database: Database
+    files: FileStore
+    dispatcher: Dispatcher
+    clock: Clock
+    tokenizer: Callable[[], Tokenizer | None]
+    """Loads on first use; None when the engine is remote and no tokenizer of its model is at hand."""
+
+    @property
+    def hardware(self) -> Hardware:
+        settings = self.settings
+        return Hardware(pue=settings.pue, embodied_g=settings.embodied_g, lifetime_s=settings.lifetime_s)

@@ -1,0 +1,132 @@
+"""Writing a batch's output and error files when its last shard has ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.domain.batch import BatchStatus
+from app.services.context import Context
+from app.store import batches, files, results
+from app.store.batches import Batch
+from app.store.files import File
+from app.store.results import Result
+
+UNANSWERED = {
+    BatchStatus.FINALIZING: (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+    BatchStatus.CANCELLING: ("batch_cancelled", "This request was not executed: the batch was cancelled."),
+}
+"""Error of the requests that have no result when a batch ends, with OpenAI's wording for expiry."""
+
+
+def finalize(context: Context, batch_id: str) -> None:
+    """Move a batch from `finalizing` to `completed` or `expired`, or from `cancelling` to `cancelled`.
+
+    Does nothing if that has happened already. The file ids follow from the batch id, so that a repeated run after a
+    crash writes the same files again instead of others.
+    """
+    with context.database.transaction() as connection:
+        batch = batches.find(connection, batch_id, lock=True)
+        if batch is None or batch.status not in UNANSWERED:
+            return
+        now = context.clock.now()
+        code, message = UNANSWERED[batch.status]
+        missing = results.fail_unanswered(connection, batch_id, code=code, message=message, now=now)
+        if batch.status is BatchStatus.CANCELLING:
+            target = BatchStatus.CANCELLED
+        else:
+            target = BatchStatus.EXPIRED if missing else BatchStatus.COMPLETED
+        values = _write_files(context, connection, batch)
+        batches.move(connection, batch_id, target, now, **values)
+
+
+def _write_files(context: Context, connection: Connection, batch: Batch) -> dict[str, Any]:
+    suffix = batch.id.removeprefix("batch_")
+    ids = {True: f"file-{suffix}-output", False: f"file-{suffix}-errors"}
+    names = {True: f"{batch.id}_output.jsonl", False: f"{batch.id}_error.jsonl"}
+    lines, sizes = {True: 0, False: 0}, {True: 0, False: 0}
+    prompt_tokens = completion_tokens = 0
+    model: str | None = None
+    with ExitStack() as stack:
+        targets = {good: stack.enter_context(context.files.create(ids[good])) for good in ids}
+        for _, result in results.in_line_order(connection, batch.id):
+            good = result.status_code == 200
+            sizes[good] += targets[good].write(_line(result))
+            lines[good] += 1
+            prompt_tokens += result.prompt_tokens
+            completion_tokens += result.completion_tokens
+            model = model or result.model or None
+    for good, file_id in ids.items():
+        if lines[good]:
+            file = File(
+                id=file_id,
+                tenant_id=batch.tenant_id,
+                purpose="batch_output",
+                filename=names[good],
+                bytes=sizes[good],
+                created_at=context.clock.now(),
+            )
+            files.add(connection, file)
+        else:
+            context.files.remove(file_id)
+    return {
+        "output_file_id": ids[True] if lines[True] else None,
+        "error_file_id": ids[False] if lines[False] else None,
+        "completed": lines[True],
+        "failed": lines[False],
+        "model": model,
+        "usage": _usage(prompt_tokens, completion_tokens),
+    }
+
+
+def _usage(prompt_tokens: int, completion_tokens: int) -> Mapping[str, Any]:
+    return {
+        "input_tokens": prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def output_line(result: Result) -> dict[str, Any]:
+    """A line of an output or error file: OpenAI's fields, and `sprout` with the request's row of the ledger."""
+    request_id = f"{result.batch_id}-{result.custom_id}"
+    response = error = None
+    if result.error_code is not None:
+        error = dict(result.body)
+    else:
+        response = {"status_code": result.status_code, "request_id": f"req_{request_id}", "body": result.body}
+    return {
+        "id": f"batch_req_{request_id}",
+        "custom_id": result.custom_id,
+        "response": response,
+        "error": error,
+        "sprout": {
+            "workload": result.workload,
+            "level": f"L{result.level}",
+            "probability": result.probability,
+            "pinned": result.mix_id is None,
+            "prompt_tokens": result.prompt_tokens,
+            "completion_tokens": result.completion_tokens,
+            "energy_j": result.energy_j,
+            "energy_basis": result.energy_basis,
+            "device_s": result.device_s,
+            "intensity_g_per_kwh": result.intensity_g_per_kwh,
+            "intensity_basis": result.intensity_basis,
+            "operational_g": result.operational_g,
+            "embodied_g": result.embodied_g,
+            "footprint_g": result.operational_g + result.embodied_g,
+        },
+    }
+
+
+def _line(result: Result) -> bytes:
+    return json.dumps(output_line(result), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
