@@ -5,7 +5,7 @@ Every implementation, the fakes in `tests/support` included, passes the port's s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
     def generate(
         self, requests: Sequence[EngineRequest], *, timeout_s: float, wait_s: float
-    ) -> Iterator[Sequence[Completion]]:
+    ) -> Generator[Sequence[Completion], None, None]:
         """Run `requests` and yield each exactly once, in groups, in the order in which they finish.
 
         Yields at least every `wait_s` seconds, an empty group if nothing finished, so that the caller can renew

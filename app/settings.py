@@ -101,7 +101,14 @@ class Settings(BaseSettings):
     @property
     def served_name(self) -> str:
         """The model name that clients use."""
+        if self.engine == "openai" and not self.model_stated:
+            return self.model_name or "remote"
         return self.model_name or Path(self.model).name
+
+    @property
+    def model_stated(self) -> bool:
+        """Whether SPROUT_MODEL was set, rather than left at the bundled model."""
+        return "model" in self.model_fields_set
 
     @property
     def levels(self) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from celery import Celery
-from kombu import Exchange
-from kombu import Queue as KombuQueue
+from kombu import entity
 from kombu.exceptions import OperationalError
 
 from app.domain.errors import ConfigurationError, DispatchUnavailable
 from app.ports import Queue, Task
 from app.settings import Settings
+
+
+def _queue(name: str) -> entity.Queue:
+    # An exchange of its own for each queue: a bare Queue("name") can end up bound to another's.
+    return entity.Queue(name, entity.Exchange(name), routing_key=name)
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -18,8 +22,7 @@ def celery_app(settings: Settings) -> Celery:
         raise ConfigurationError("SPROUT_BROKER_URL is not set: name a Redis or Valkey, or run `sprout up`.")
     app = Celery("sprout", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
-        # An exchange of its own for each queue: a bare Queue("name") can end up bound to another's.
-        task_queues=[KombuQueue(name, Exchange(name), routing_key=name) for name in Queue],
+        task_queues=[_queue(name) for name in Queue],
         task_default_queue=Queue.SCHEDULE,
         task_routes={task: {"queue": task.queue} for task in Task},
         # A message is acknowledged before it runs. The lease in PostgreSQL says what is unfinished, and late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from app.domain.errors import InvalidInput
@@ -61,3 +61,8 @@ def delete(context: Context, tenant: str, file_id: str) -> None:
     with context.database.transaction() as connection:
         files.remove(connection, tenant, file_id)
     context.files.remove(file_id)
+
+
+def newest(context: Context, tenant: str, *, purpose: str | None, limit: int) -> Sequence[File]:
+    with context.database.transaction() as connection:
+        return files.newest(connection, tenant, purpose=purpose, limit=limit)

@@ -64,7 +64,8 @@ def _recover(context: Context, connection: Connection, shard: Shard, unanswered:
                 connection,
                 shard.batch_id,
                 code=POISON,
-                message=f"This request was given up: {LOSSES_BEFORE_POISON} workers died while it ran, at the end alone.",
+                message=f"This request was given up: {LOSSES_BEFORE_POISON} workers died while it ran, the last alone "
+                "with it.",
                 now=context.clock.now(),
                 lines=(shard.first_line, shard.last_line),
             )

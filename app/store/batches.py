@@ -114,7 +114,7 @@ def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Cou
 
 
 def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: timedelta) -> Sequence[str]:
-    """Batches in `status` whose task was never sent, or was sent `resend` ago and has not moved them; marks them sent."""
+    """Batches in `status` whose task was never sent, or `resend` ago without effect; marks them sent."""
     late = or_(batches.c.sent_at.is_(None), batches.c.sent_at < now - resend)
     query = select(batches.c.id).where(batches.c.status == status, late).with_for_update(skip_locked=True)
     found = list(connection.execute(query).scalars())

@@ -227,3 +227,24 @@ def measured_profiles(connection: Connection, tenant: str, model: str, since: da
         .group_by(results.c.workload, results.c.level)
     )
     return [Profile(**row) for row in connection.execute(query).mappings()]
+
+
+def bases(connection: Connection, batch_id: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The energy bases and the intensity bases that occur among a batch's answered requests."""
+    query = select(
+        func.array_agg(results.c.energy_basis.distinct()), func.array_agg(results.c.intensity_basis.distinct())
+    ).where(results.c.batch_id == batch_id, results.c.error_code.is_(None))
+    energy, intensity = connection.execute(query).one()
+    return energy or [], intensity or []
+
+
+def finished_since(connection: Connection, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:
+    """Results that finished at or after `since`, oldest first."""
+    query = (
+        select(results, responses.c.body)
+        .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.custom_id == results.c.custom_id))
+        .where(results.c.batch_id == batch_id, results.c.finished_at >= since)
+        .order_by(results.c.finished_at)
+        .limit(limit)
+    )
+    return [Result(**row) for row in connection.execute(query).mappings()]

@@ -34,7 +34,11 @@ class StreamingEngine(ABC):
         opened: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live(opened)), name=name, daemon=True)
         self._thread.start()
-        opened.result()
+        try:
+            opened.result()
+        except Exception:
+            self._thread.join()
+            raise
 
     @property
     @abstractmethod

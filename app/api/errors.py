@@ -1,0 +1,69 @@
+"""Sprout's errors as OpenAI's HTTP errors. The only place that knows status codes."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.domain.completion import error_body
+from app.domain.errors import (
+    Conflict,
+    DispatchUnavailable,
+    InvalidInput,
+    NotFound,
+    ServiceUnavailable,
+    SproutError,
+)
+
+log = logging.getLogger(__name__)
+
+# OpenAI's own answer to a conflict is 400; its client repeats a 409.
+STATUS: dict[type[SproutError], int] = {
+    InvalidInput: 400,
+    Conflict: 400,
+    NotFound: 404,
+    DispatchUnavailable: 503,
+    ServiceUnavailable: 503,
+}
+
+
+def _answer(status: int, message: str, *, param: str | None = None, code: str | None = None) -> JSONResponse:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return JSONResponse(error_body(message, kind=kind, param=param, code=code), status_code=status)
+
+
+async def _sprout_error(_: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, SproutError)
+    status = next((code for kind, code in STATUS.items() if isinstance(exc, kind)), 500)
+    if status >= 500:
+        log.error("%s: %s", type(exc).__name__, exc.message)
+    if isinstance(exc, InvalidInput):
+        return _answer(status, exc.message, param=exc.param, code=exc.code)
+    return _answer(status, exc.message)
+
+
+async def _invalid(_: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, RequestValidationError)
+    first = exc.errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:]) or None
+    return _answer(400, f"Invalid value for '{param}': {first['msg']}.", param=param)
+
+
+async def _http(_: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, HTTPException)
+    return _answer(exc.status_code, str(exc.detail))
+
+
+async def _unexpected(_: Request, exc: Exception) -> JSONResponse:
+    return _answer(500, f"Sprout failed unexpectedly ({type(exc).__name__}): its log says more.")
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(SproutError, _sprout_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)

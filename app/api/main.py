@@ -1,0 +1,40 @@
+"""The HTTP application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api import errors, openai, sprout
+from app.composition import build_context
+from app.services.context import Context
+from app.settings import load
+
+
+def create_app(context: Context) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.database.close()
+
+    app = FastAPI(title="Sprout", version="0.1.0", lifespan=lifespan)
+    app.state.context = context
+    app.include_router(openai.router)
+    app.include_router(sprout.router)
+    errors.install(app)
+
+    @app.get("/healthz")
+    def health() -> Any:
+        """Whether PostgreSQL answers; the broker may be away for a while without harm."""
+        context.database.ping()
+        return {"status": "ok"}
+
+    return app
+
+
+def application() -> FastAPI:
+    """For uvicorn's `--factory`."""
+    return create_app(build_context(load()))

@@ -1,0 +1,91 @@
+"""OpenAI's Files and Batch API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi.responses import FileResponse
+
+from app.api.access import Caller, Services
+from app.api.shapes import CreateBatch, batch_shape, file_shape, list_shape
+from app.services import batches, files
+
+router = APIRouter(prefix="/v1")
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("/files")
+def upload_file(context: Services, tenant: Caller, file: UploadFile, purpose: Annotated[str, Form()]) -> Any:
+    name = file.filename or "batch.jsonl"
+    return file_shape(files.upload(context, tenant, filename=name, purpose=purpose, chunks=_chunks(file)))
+
+
+def _chunks(file: UploadFile) -> Iterator[bytes]:
+    while chunk := file.file.read(1 << 20):
+        yield chunk
+
+
+@router.get("/files")
+def list_files(
+    context: Services,
+    tenant: Caller,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+) -> Any:
+    found = files.newest(context, tenant, purpose=purpose, limit=limit)
+    return list_shape([file_shape(file) for file in found], has_more=False)
+
+
+@router.get("/files/{file_id}")
+def retrieve_file(context: Services, tenant: Caller, file_id: str) -> Any:
+    return file_shape(files.content(context, tenant, file_id)[0])
+
+
+@router.get("/files/{file_id}/content")
+def file_content(context: Services, tenant: Caller, file_id: str) -> FileResponse:
+    file, path = files.content(context, tenant, file_id)
+    return FileResponse(path, filename=file.filename, media_type="application/octet-stream")
+
+
+@router.delete("/files/{file_id}")
+def delete_file(context: Services, tenant: Caller, file_id: str) -> Any:
+    files.delete(context, tenant, file_id)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+@router.post("/batches")
+def create_batch(context: Services, tenant: Caller, body: CreateBatch) -> Any:
+    batch = batches.create(
+        context,
+        tenant,
+        input_file_id=body.input_file_id,
+        endpoint=body.endpoint,
+        completion_window=body.completion_window,
+        metadata=body.metadata,
+    )
+    return batch_shape(*batches.get(context, tenant, batch.id))
+
+
+@router.get("/batches")
+def list_batches(context: Services, tenant: Caller, after: str | None = None, limit: Limit = 20) -> Any:
+    page, has_more = batches.newest(context, tenant, after=after, limit=limit)
+    return list_shape([batch_shape(batch, counts) for batch, counts in page], has_more=has_more)
+
+
+@router.get("/batches/{batch_id}")
+def retrieve_batch(context: Services, tenant: Caller, batch_id: str) -> Any:
+    return batch_shape(*batches.get(context, tenant, batch_id))
+
+
+@router.post("/batches/{batch_id}/cancel")
+def cancel_batch(context: Services, tenant: Caller, batch_id: str) -> Any:
+    return batch_shape(*batches.cancel(context, tenant, batch_id))
+
+
+@router.get("/models")
+def list_models(context: Services, tenant: Caller) -> Any:
+    model = {"id": context.settings.served_name, "object": "model", "created": 0, "owned_by": "sprout"}
+    return {"object": "list", "data": [model]}

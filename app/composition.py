@@ -1,0 +1,51 @@
+"""Putting the parts together from the settings: the composition root of every process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from app.broker.celery import CeleryDispatcher, celery_app
+from app.domain.errors import ConfigurationError
+from app.model.locate import locate
+from app.model.tokenizer import HfTokenizer
+from app.ports import Tokenizer
+from app.services.context import Context, SystemClock
+from app.settings import BUNDLED_MODEL, Settings
+from app.store.blobs import FileStore
+from app.store.database import Database
+
+
+def build_context(settings: Settings) -> Context:
+    """Raises ConfigurationError when a URL is missing or wrong."""
+    if settings.database_url is None:
+        raise ConfigurationError("SPROUT_DATABASE_URL is not set: name a PostgreSQL, or run `sprout up`.")
+    return Context(
+        settings=settings,
+        database=Database(settings.database_url.get_secret_value()),
+        files=FileStore(settings.home / "files"),
+        dispatcher=CeleryDispatcher(celery_app(settings)),
+        clock=SystemClock(),
+        tokenizer=tokenizer_of(settings),
+    )
+
+
+def engine_model(settings: Settings) -> Path | str:
+    """What vLLM loads: a folder, or a Hugging Face name that it resolves itself."""
+    if settings.model == BUNDLED_MODEL or Path(settings.model).expanduser().is_dir():
+        return locate(settings.model, settings.home / "models") or settings.model
+    return settings.model
+
+
+def tokenizer_of(settings: Settings) -> Callable[[], Tokenizer | None]:
+    """Loads the model's tokenizer when it is first asked for, and only then."""
+
+    @cache
+    def load() -> Tokenizer | None:
+        if settings.engine == "openai" and not settings.model_stated:
+            return None
+        folder = locate(settings.model, settings.home / "models")
+        return HfTokenizer(folder) if folder else None
+
+    return load

@@ -1,0 +1,114 @@
+"""A worker process from start to stop: what it holds, and how it gives it back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from functools import cache
+from typing import Any
+
+from celery import signals
+
+from app.composition import build_context, engine_model
+from app.grid.providers import provider
+from app.ports import Engine, IntensityProvider, Meter, Queue
+from app.services.accounting import WINDOW_S, Accountant
+from app.services.context import Context
+from app.services.generation import Worker
+from app.settings import Settings, load
+
+log = logging.getLogger(__name__)
+
+_worker: Worker | None = None
+
+
+@cache
+def context() -> Context:
+    """The context of this process."""
+    return build_context(load())
+
+
+@cache
+def intensity_provider() -> IntensityProvider:
+    return provider(load())
+
+
+def worker() -> Worker:
+    """The generation worker of this process, which consumes the `generate` queue."""
+    assert _worker is not None, "only a worker of the generate queue runs shards"
+    return _worker
+
+
+@signals.celeryd_after_setup.connect
+def start(sender: str, instance: Any, **_: object) -> None:
+    """Load the engine before the first message is taken, if this worker consumes `generate`."""
+    global _worker
+    if Queue.GENERATE not in instance.app.amqp.queues.consume_from:
+        return
+    settings = load()
+    engine = build_engine(settings)
+    accountant = Accountant(context(), engine, build_meter(settings, engine), worker=sender)
+    _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant)
+    threading.Thread(target=_keep_settling, args=(_worker,), daemon=True, name="meter").start()
+
+
+def _keep_settling(owner: Worker) -> None:
+    """Close windows while nothing runs too: idleness is metered."""
+    while not owner.stopping.wait(WINDOW_S):
+        owner.accountant.settle()
+
+
+@signals.worker_shutting_down.connect
+def give_back(**_: object) -> None:
+    """Running shards are returned within a second instead of being finished."""
+    if _worker is not None:
+        _worker.stopping.set()
+
+
+@signals.worker_shutdown.connect
+def close(**_: object) -> None:
+    if _worker is not None:
+        _worker.accountant.settle(store=True)
+        _worker.engine.close()
+
+
+def stop() -> None:
+    """End this process in order: without its engine it is of no use, and its supervisor starts another."""
+    log.error("the engine is gone: this worker stops")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def build_engine(settings: Settings) -> Engine:
+    """Raises ConfigurationError or EngineFailed."""
+    if settings.engine == "openai":
+        from workers.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(
+            settings.engine_url or "",
+            api_key=settings.engine_key.get_secret_value() if settings.engine_key else None,
+            concurrency=settings.engine_max_seqs,
+        )
+    from workers.engines.vllm import VllmEngine
+
+    return VllmEngine(
+        engine_model(settings),
+        served_model_name=settings.served_name,
+        dtype=settings.engine_dtype,
+        max_model_len=settings.max_context,
+        max_num_seqs=settings.engine_max_seqs,
+        kv_cache_gb=settings.kv_cache_gb,
+        options=settings.engine_args,
+    )
+
+
+def build_meter(settings: Settings, engine: Engine) -> Meter:
+    """NVML where this worker's engine runs on a GPU with an energy counter, else the power model."""
+    from workers.meters.nvml import NvmlMeter, available
+    from workers.meters.power_model import PowerModelMeter
+
+    local = settings.engine == "vllm"
+    if settings.meter == "nvml" or (settings.meter == "auto" and local and available()):
+        return NvmlMeter()
+    return PowerModelMeter(settings.idle_w, settings.busy_w, engine.busy_s)

@@ -1,0 +1,29 @@
+"""Tasks of the `schedule` queue: an id in, one service call."""
+
+from __future__ import annotations
+
+from app.ports import Task
+from app.services import directives, finalization, intensity, reconciliation, validation
+from workers import lifecycle
+from workers.celery import app
+
+
+@app.task(name=Task.VALIDATE)
+def validate(batch_id: str) -> None:
+    validation.validate(lifecycle.context(), batch_id)
+
+
+@app.task(name=Task.FINALIZE)
+def finalize(batch_id: str) -> None:
+    finalization.finalize(lifecycle.context(), batch_id)
+
+
+@app.task(name=Task.RECOMPUTE)
+def recompute(_reason: str) -> None:
+    intensity.refresh(lifecycle.context(), lifecycle.intensity_provider())
+    directives.recompute(lifecycle.context())
+
+
+@app.task(name=Task.RECONCILE)
+def reconcile(_reason: str) -> None:
+    reconciliation.reconcile(lifecycle.context())
