@@ -14,8 +14,8 @@ import pytest
 from app.domain.errors import ServiceUnavailable
 from app.embedded import tether
 from app.embedded.supervisor import Child, Supervisor
+from tests.support.waiting import eventually
 
-Wait = Callable[[Callable[[], object]], None]
 Popen = subprocess.Popen[bytes]
 
 
@@ -73,13 +73,13 @@ def listening(name: str, diary: Path) -> str:
     return f"trap 'echo {name} stops >> {diary}; exit 0' TERM; echo {name} up >> {diary}; while :; do sleep 0.02; done"
 
 
-def test_a_killed_child_is_started_again(wait_until: Wait) -> None:
+def test_a_killed_child_is_started_again() -> None:
     sleeper, reports = Program("sleeper", "exec sleep 300"), list[str]()
 
     def play() -> None:
-        wait_until(lambda: sleeper.processes)
+        eventually(lambda: sleeper.processes)
         sleeper.processes[0].kill()
-        wait_until(lambda: len(sleeper.processes) == 2)
+        eventually(lambda: len(sleeper.processes) == 2)
 
     with meanwhile(play):
         Supervisor([sleeper.child()], report=reports.append).run()
@@ -89,11 +89,11 @@ def test_a_killed_child_is_started_again(wait_until: Wait) -> None:
     assert [process.returncode for process in sleeper.processes] == [-signal.SIGKILL, -signal.SIGTERM]
 
 
-def test_a_crash_loop_is_reported_and_still_tried(wait_until: Wait) -> None:
+def test_a_crash_loop_is_reported_and_still_tried() -> None:
     broken, reports = Program("broken", "exit 3"), list[str]()
 
     def play() -> None:
-        wait_until(lambda: len(broken.processes) >= 7)
+        eventually(lambda: len(broken.processes) >= 7)
 
     with meanwhile(play):
         Supervisor([broken.child()], report=reports.append, monotonic=lambda: 50 * time.monotonic()).run()
@@ -105,7 +105,7 @@ def test_a_crash_loop_is_reported_and_still_tried(wait_until: Wait) -> None:
     assert reports[0].startswith("broken ended with status 3. It is started again in 0.2 s.")
 
 
-def test_a_child_that_cannot_be_started_again_is_tried_until_it_can(wait_until: Wait) -> None:
+def test_a_child_that_cannot_be_started_again_is_tried_until_it_can() -> None:
     sleeper, reports = Program("sleeper", "exec sleep 300"), list[str]()
     refusals = iter([False, True, True, False])
 
@@ -115,9 +115,9 @@ def test_a_child_that_cannot_be_started_again_is_tried_until_it_can(wait_until: 
         return sleeper.start()
 
     def play() -> None:
-        wait_until(lambda: sleeper.processes)
+        eventually(lambda: sleeper.processes)
         sleeper.processes[0].kill()
-        wait_until(lambda: len(sleeper.processes) == 2)
+        eventually(lambda: len(sleeper.processes) == 2)
 
     child = Child(name="sleeper", start=start, stop_signal=signal.SIGTERM, stop_timeout_s=20)
     with meanwhile(play):
@@ -128,13 +128,13 @@ def test_a_child_that_cannot_be_started_again_is_tried_until_it_can(wait_until: 
     ]
 
 
-def test_children_stop_in_reverse_order(tmp_path: Path, wait_until: Wait) -> None:
+def test_children_stop_in_reverse_order(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     diary.touch()
     children = [Program(name, listening(name, diary)).child() for name in ("database", "broker", "worker")]
 
     def play() -> None:
-        wait_until(lambda: diary.read_text().count("up") == 3)
+        eventually(lambda: diary.read_text().count("up") == 3)
 
     reports: list[str] = []
     with meanwhile(play):
@@ -144,27 +144,27 @@ def test_children_stop_in_reverse_order(tmp_path: Path, wait_until: Wait) -> Non
     assert reports == []
 
 
-def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path, wait_until: Wait) -> None:
+def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     diary.touch()
     deaf = Program("deaf", f"trap '' TERM; echo up >> {diary}; while :; do sleep 0.02; done")
     reports: list[str] = []
-    with meanwhile(lambda: wait_until(diary.read_text)):
+    with meanwhile(lambda: eventually(diary.read_text)):
         Supervisor([deaf.child(stop_timeout_s=0.3)], report=reports.append).run()
     assert reports == ["deaf did not stop within 0.3 s and is killed."]
     assert deaf.processes[0].returncode == -signal.SIGKILL
 
 
-def test_a_second_signal_kills_at_once(tmp_path: Path, wait_until: Wait) -> None:
+def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     diary.touch()
     slow = Program("slow", f"trap 'echo asked >> {diary}' TERM; echo up >> {diary}; while :; do sleep 0.02; done")
     reports: list[str] = []
 
     def play() -> None:
-        wait_until(diary.read_text)
+        eventually(diary.read_text)
         os.kill(os.getpid(), signal.SIGINT)
-        wait_until(lambda: "asked" in diary.read_text())
+        eventually(lambda: "asked" in diary.read_text())
 
     with meanwhile(play):
         Supervisor([slow.child(stop_timeout_s=600)], report=reports.append).run()

@@ -7,24 +7,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.embedded import tether
-
-Wait = Callable[[Callable[[], object]], None]
+from tests.support.embedded import gone
+from tests.support.waiting import eventually
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a child another user")
-
-
-def gone(pid: int) -> bool:
-    """Ended; whether anybody has collected its status is not our business."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
 
 
 def parent_of_a_sleeper(user: str | None = None) -> tuple[subprocess.Popen[str], int]:
@@ -43,12 +34,12 @@ def parent_of_a_sleeper(user: str | None = None) -> tuple[subprocess.Popen[str],
 
 
 @pytest.mark.parametrize("user", [None, pytest.param("nobody", marks=needs_root)])
-def test_a_child_ends_when_its_parent_is_killed(user: str | None, wait_until: Wait) -> None:
+def test_a_child_ends_when_its_parent_is_killed(user: str | None) -> None:
     parent, sleeper = parent_of_a_sleeper(user)
     with parent:
         assert not gone(sleeper)
         parent.kill()
-    wait_until(lambda: gone(sleeper))
+    eventually(lambda: gone(sleeper))
 
 
 @needs_root
