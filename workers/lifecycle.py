@@ -105,10 +105,10 @@ def build_engine(settings: Settings) -> Engine:
 
 def build_meter(settings: Settings, engine: Engine) -> Meter:
     """NVML where this worker's engine runs on a GPU with an energy counter, else the power model."""
-    from workers.meters.nvml import NvmlMeter, available
+    from workers.meters.nvml import NvmlMeter
     from workers.meters.power_model import PowerModelMeter
 
     local = settings.engine == "vllm"
-    if settings.meter == "nvml" or (settings.meter == "auto" and local and available()):
+    if settings.meter == "nvml" or (settings.meter == "auto" and local and NvmlMeter.available()):
         return NvmlMeter()
     return PowerModelMeter(settings.idle_w, settings.busy_w, engine.busy_s)

@@ -1,0 +1,136 @@
+"""`sprout batch`: batches from the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.cli.client import Client
+from app.cli.stack import connect
+from app.cli.tables import show_reports
+from app.domain.batch import BatchStatus
+from app.domain.errors import InvalidInput
+from app.domain.request import LEVEL_KEY, WORKLOAD_KEY
+from app.settings import load
+
+KEY = "sprout_key"
+"""Metadata by which an interrupted run finds its batch again."""
+INTERRUPTED = 130
+
+
+@click.group()
+def batch() -> None:
+    """Run batches of requests."""
+
+
+@batch.command()
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="INPUT.jsonl")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Answers.")
+@click.option("--window", default="24h", show_default=True, help="Completion window, 1h to 7d.")
+@click.option("--workload", help="Workload of every line that does not name its own.")
+@click.option("--level", help="Pin a level (L0, L1, L2) for every line that does not pin its own.")
+@click.option("--force", is_flag=True, help="Replace an existing output file.")
+def run(source: Path, output: Path, window: str, workload: str | None, level: str | None, force: bool) -> None:
+    """Run INPUT.jsonl and write the answers to the output file.
+
+    Requests that fail go to a file beside it, *.errors.jsonl. Interrupted, the same command goes on with the same
+    batch.
+    """
+    console = Console(stderr=True)
+    errors = output.with_suffix(".errors.jsonl")
+    _check_target(output, force)
+    controls = {WORKLOAD_KEY: workload, LEVEL_KEY: level}
+    stated = {key: value for key, value in controls.items() if value is not None}
+    with connect(load(), console) as client:
+        metadata = {**stated, KEY: _key(source, window, stated)}
+        batch_id = submit(client, source, source.name, window=window, metadata=metadata)
+        try:
+            ended = follow(client, batch_id, console)
+        except KeyboardInterrupt:
+            console.print(f"Batch {batch_id} is kept: the same command goes on with it.")
+            sys.exit(INTERRUPTED)
+        status = BatchStatus(ended["status"])
+        if status is BatchStatus.FAILED:
+            show_faults(console, ended, source)
+            sys.exit(1)
+        for file_id, target in ((ended["output_file_id"], output), (ended["error_file_id"], errors)):
+            if file_id:
+                client.download(file_id, target)
+            else:
+                target.unlink(missing_ok=True)
+        show_reports(console, [client.report(batch_id)])
+    _conclude(console, ended, output, errors)
+
+
+def _check_target(output: Path, force: bool) -> None:
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists: name another output file, or add --force to replace it.")
+    if not output.parent.is_dir():
+        raise InvalidInput(f"The folder {output.parent} does not exist: create it first.")
+
+
+def _key(source: Path, window: str, controls: Mapping[str, str]) -> str:
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(repr((window, sorted(controls.items()))).encode())
+    return digest.hexdigest()
+
+
+def submit(client: Client, source: Path, name: str, *, window: str, metadata: Mapping[str, str]) -> str:
+    """The id of a new batch, or of an unfinished one that the same command started before."""
+    for known in client.batches():
+        ended = BatchStatus(known["status"]).is_final or known["status"] == BatchStatus.CANCELLING
+        if not ended and (known["metadata"] or {}).get(KEY) == metadata[KEY]:
+            return str(known["id"])
+    return str(client.create(client.upload(source, name), window=window, metadata=metadata)["id"])
+
+
+def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]:
+    """Show progress until the batch has ended; returns its last state."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]}"),
+        TimeElapsedColumn(),
+    )
+    state: Mapping[str, Any] = {}
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("validating", total=None, failed="")
+        for state in client.watch(batch_id):
+            counts = state["request_counts"]
+            progress.update(
+                bar,
+                description=state["status"].replace("_", " "),
+                total=counts["total"] or None,
+                completed=counts["completed"] + counts["failed"],
+                failed=f"{counts['failed']} failed" if counts["failed"] else "",
+            )
+    return state
+
+
+def show_faults(console: Console, ended: Mapping[str, Any], source: Path) -> None:
+    """Why a batch was refused, line by line."""
+    faults = ended["errors"]["data"]
+    console.print(f"{source} was refused; nothing was run.", highlight=False)
+    for fault in faults:
+        console.print(f"  {fault['message']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: Path) -> None:
+    counts = ended["request_counts"]
+    if ended["output_file_id"]:
+        console.print(f"{counts['completed']} answers in {output}", highlight=False)
+    if ended["error_file_id"]:
+        console.print(f"{counts['failed']} errors in {errors}", highlight=False)
+    if ended["status"] != BatchStatus.COMPLETED:
+        console.print(f"The batch {ended['status']}.", highlight=False)
+    if ended["status"] != BatchStatus.COMPLETED or counts["failed"]:
+        sys.exit(1)

@@ -1,0 +1,139 @@
+"""The API as the command line uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from app.cli.commands import LOOPBACK
+from app.domain.batch import BatchStatus
+from app.domain.errors import ConfigurationError, InvalidInput, ServiceUnavailable
+
+POLL_S = 0.5
+PATIENCE_S = 60.0
+"""An API that is away for longer than this is not coming back by itself."""
+
+
+class Client:
+    """A context manager over one HTTP connection pool.
+
+    Raises, in every method:
+        InvalidInput: the API refused what was asked, in its own words.
+        ServiceUnavailable: the API does not answer.
+    """
+
+    def __init__(self, base_url: str, *, key: str | None) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"SPROUT_API_URL={base_url} is not an address such as http://127.0.0.1:8000.")
+        self._url = base_url
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        timeout = httpx.Timeout(30.0, read=300.0, write=300.0)
+        # A proxy of the environment is for the world outside, not for this machine.
+        proxied = httpx.URL(base_url).host not in LOOPBACK
+        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, trust_env=proxied)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def upload(self, path: Path, name: str) -> str:
+        """The id of the new input file."""
+        with path.open("rb") as file:
+            return str(self._call("POST", "/v1/files", data={"purpose": "batch"}, files={"file": (name, file)})["id"])
+
+    def create(self, file_id: str, *, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
+        body = {
+            "input_file_id": file_id,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": window,
+            "metadata": dict(metadata),
+        }
+        return self._call("POST", "/v1/batches", json=body)
+
+    def batches(self) -> list[Mapping[str, Any]]:
+        """The newest hundred."""
+        return list(self._ask("/v1/batches", limit=100)["data"])
+
+    def batch(self, batch_id: str) -> Mapping[str, Any]:
+        return self._ask(f"/v1/batches/{batch_id}")
+
+    def report(self, batch_id: str) -> Mapping[str, Any]:
+        return self._ask(f"/sprout/v1/batches/{batch_id}/report")
+
+    def results_since(self, batch_id: str, since: float) -> list[Mapping[str, Any]]:
+        return list(self._ask(f"/sprout/v1/batches/{batch_id}/results", since=since)["data"])
+
+    def model(self) -> str:
+        """The model that the workers serve."""
+        return str(self._ask("/v1/models")["data"][0]["id"])
+
+    def watch(self, batch_id: str) -> Iterator[Mapping[str, Any]]:
+        """The batch, again and again until it has ended."""
+        while True:
+            batch = self.batch(batch_id)
+            yield batch
+            if BatchStatus(batch["status"]).is_final:
+                return
+            time.sleep(POLL_S)
+
+    def download(self, file_id: str, target: Path) -> None:
+        """Write a file's content; `target` appears whole or not at all."""
+        unfinished = target.with_name(f".{target.name}.part")
+        try:
+            with self._http.stream("GET", f"/v1/files/{file_id}/content") as response:
+                if response.status_code != 200:
+                    response.read()
+                    _refuse(response)
+                with unfinished.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+            unfinished.replace(target)
+        except httpx.TransportError as exc:
+            raise self._away(exc) from exc
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _ask(self, path: str, **query: str | float) -> Mapping[str, Any]:
+        """GET, patient with an API that is restarted meanwhile."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._call("GET", path, params=query)
+            except ServiceUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Mapping[str, Any]:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx.TransportError as exc:
+            raise self._away(exc) from exc
+        if response.status_code >= 400:
+            _refuse(response)
+        body: Mapping[str, Any] = response.json()
+        return body
+
+    def _away(self, exc: httpx.TransportError) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"The API at {self._url} does not answer ({exc}): start it with `sprout up`, or set SPROUT_API_URL."
+        )
+
+
+def _refuse(response: httpx.Response) -> None:
+    try:
+        message = str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        message = f"The API answered {response.status_code}: {response.text[:200]}"
+    if response.status_code >= 500:
+        raise ServiceUnavailable(message)
+    raise InvalidInput(message)

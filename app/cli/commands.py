@@ -1,0 +1,59 @@
+"""The command line of each long-running process, for `sprout up` and for running one on its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from app.domain.errors import ConfigurationError
+from app.ports import Queue
+from app.settings import Settings
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SCHEDULER_THREADS = 4
+"""A long validation must not hold up reconciliation."""
+
+_CELERY = (sys.executable, "-m", "celery", "-A", "workers")
+
+
+def api(settings: Settings) -> Sequence[str]:
+    """Raises ConfigurationError when the API would be open to the network without a key."""
+    if settings.api_host not in LOOPBACK and settings.api_key is None:
+        raise ConfigurationError(
+            f"SPROUT_API_HOST={settings.api_host} is open to the network: set SPROUT_API_KEY, or use 127.0.0.1."
+        )
+    address = ("--host", settings.api_host, "--port", str(settings.api_port))
+    return (sys.executable, "-m", "uvicorn", "--factory", "app.api.main:application", *address, "--no-access-log")
+
+
+def beat(_settings: Settings) -> Sequence[str]:
+    return (*_CELERY, "beat", "--loglevel=INFO", "--pidfile=")
+
+
+def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None) -> Sequence[str]:
+    """Threads, not processes: the engine cannot be used from a forked child."""
+    threads = settings.shards_in_flight if Queue.GENERATE in queues else SCHEDULER_THREADS
+    return (
+        *_CELERY,
+        "worker",
+        "--pool=threads",
+        f"--concurrency={threads}",
+        f"--queues={','.join(queues)}",
+        f"--hostname={name or queues[0]}@%h",
+        "--loglevel=INFO",
+        "--without-gossip",
+        "--without-mingle",
+        "--task-events",
+    )
+
+
+def flower(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[str]:
+    """Flower reads the user and password from FLOWER_BASIC_AUTH.
+
+    Raises:
+        ConfigurationError: there is none, so that any web page could drive the workers.
+    """
+    if not environment.get("FLOWER_BASIC_AUTH"):
+        raise ConfigurationError("Flower needs a password: set FLOWER_BASIC_AUTH=user:password.")
+    return (*_CELERY, "flower", f"--address={settings.api_host}", f"--port={settings.flower_port}")

@@ -1,0 +1,83 @@
+"""The stack that a command talks to: one that runs, or one of its own for as long as it takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import STDOUT
+
+import httpx
+from rich.console import Console
+
+from app.cli.client import Client
+from app.domain.errors import ServiceUnavailable
+from app.embedded import tether
+from app.embedded.home import Home
+from app.embedded.logs import last_lines, log_path, open_log
+from app.settings import Settings
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
+_PROBE_S = 0.2
+
+
+@contextmanager
+def connect(settings: Settings, console: Console) -> Iterator[Client]:
+    """A client of SPROUT_API_URL, of the stack that runs on SPROUT_HOME, or of one started for this block.
+
+    Raises:
+        ServiceUnavailable: the stack does not start.
+    """
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    if settings.api_url is not None:
+        with Client(settings.api_url, key=key) as client:
+            yield client
+        return
+    home = Home(settings.home)
+    running = home.read_stack()
+    if running is not None:
+        with Client(running.urls["api_url"], key=key) as client:
+            yield client
+        return
+    with _own_stack(home, console) as url, Client(url, key=key) as client:
+        yield client
+
+
+@contextmanager
+def _own_stack(home: Home, console: Console) -> Iterator[str]:
+    console.print(f"Starting a stack on {home.path} for this run ([bold]sprout up[/] keeps one running).")
+    environment = {"SPROUT_API_PORT": "0", "SPROUT_FLOWER_PORT": "0"} | dict(os.environ)
+    log = log_path(home.path, "up")
+    with open_log(home.path, "up") as output:
+        process = tether.start(
+            [sys.executable, "-m", "app.cli", "up"],
+            signal_on_parent_death=signal.SIGTERM,
+            env=environment,
+            stdout=output,
+            stderr=STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not (url := _answering(home, process.pid)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServiceUnavailable(f"The stack did not start. The end of {log}:\n{last_lines(log)}")
+            time.sleep(_PROBE_S)
+        yield url
+    finally:
+        tether.stop(process, signal.SIGTERM, timeout_s=STOP_TIMEOUT_S)
+
+
+def _answering(home: Home, pid: int) -> str | None:
+    """The API's address once it answers."""
+    stack = home.read_stack()
+    if stack is None or stack.pid != pid:
+        return None
+    url = stack.urls["api_url"]
+    try:
+        return url if httpx.get(f"{url}/healthz", timeout=5.0, trust_env=False).status_code == 200 else None
+    except httpx.TransportError:
+        return None
