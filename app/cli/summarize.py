@@ -80,7 +80,9 @@ def _tokenizer(settings: Settings, part_tokens: int) -> Tokenizer:
         )
     context = min(tokenizer.context_tokens, settings.max_context or tokenizer.context_tokens)
     if part_tokens * 2 > context:
-        raise InvalidInput(f"Parts of {part_tokens} tokens are too long for a context of {context}: lower --part-tokens.")
+        raise InvalidInput(
+            f"Parts of {part_tokens} tokens are too long for a context of {context}: lower --part-tokens."
+        )
     return tokenizer
 
 
@@ -118,9 +120,7 @@ def _write(output: Path, documents: Sequence[Document], done: Mapping[str, Entry
 class Pipeline:
     """Rounds of batches until every document has its summary; `keep` is given the new entries as they come."""
 
-    def __init__(
-        self, client: Client, console: Console, window: str, keep: Callable[[Sequence[Entry]], None]
-    ) -> None:
+    def __init__(self, client: Client, console: Console, window: str, keep: Callable[[Sequence[Entry]], None]) -> None:
         self.batch_ids: list[str] = []
         self.faults: list[str] = []
         self._client = client
@@ -157,7 +157,6 @@ class Pipeline:
                 self.faults += [fault["message"] for fault in state["errors"]["data"]]
         self.faults += [f"{summary.document.name}: the batch {batch_id} ended without it." for summary in waiting]
         return further
-'''
 
     def _submit(self, lines: Sequence[Mapping[str, Any]]) -> str:
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
