@@ -30,13 +30,13 @@ def parse_level(text: str, *, levels: int, param: str) -> int | None:
     Raises:
         InvalidInput: not one of those.
     """
-    name = text.strip().upper().removeprefix("L")
-    if text.strip().lower() == "auto":
+    name = text.strip().upper()
+    if name == "AUTO":
         return None
-    if name.isascii() and name.isdigit() and int(name) < levels:
-        return int(name)
-    known = ", ".join(f"L{level}" for level in range(levels))
-    raise InvalidInput(f"'{text}' is not a level: use auto or one of {known}.", param=param)
+    known = [f"L{level}" for level in range(levels)]
+    if f"L{name.removeprefix('L')}" in known:
+        return int(name.removeprefix("L"))
+    raise InvalidInput(f"{text[:80]!r} is not a level: use auto or one of {', '.join(known)}.", param=param)
 
 
 def draw_level(probabilities: Sequence[float], *, request_key: str, mix_id: str) -> int:

@@ -43,7 +43,7 @@ class WorkloadOptions:
 
     workload: str
     share: float
-    """Share of the traffic, 0 to 1."""
+    """Share of the traffic, 0 to 1. With a floor per workload it does not change any mix."""
     levels: Mapping[int, LevelOption]
 
 
@@ -92,16 +92,16 @@ def optimize(
     variables = [(item, level) for item in workloads for level in sorted(item.levels)]
     _check(workloads, variables, intensity_g_per_kwh, phi)
     floor = 1.0 - rule.xi * phi
+    if not workloads:
+        return Solution(mixes={}, floor=floor, binding=frozenset(), solver_status="There is no workload yet.")
     grams = np.array([_grams(item.levels[level], intensity_g_per_kwh, hardware) for item, level in variables])
-    shares = np.array([item.share for item, _ in variables])
     win_rates = np.array([item.levels[level].win_rate for item, level in variables])
     membership = np.array([[float(item is owner) for item, _ in variables] for owner in workloads])
-    floors = np.array([floor * item.levels[L0].win_rate for item in workloads])
-    objective = np.maximum(shares, TOLERANCE) * grams
+    costs = _relative(grams, membership)
     result = linprog(
-        objective / max(float(objective.max()), np.finfo(float).tiny),
+        costs,
         A_ub=-membership * win_rates,
-        b_ub=-floors,
+        b_ub=[-floor * item.levels[L0].win_rate for item in workloads],
         A_eq=membership,
         b_eq=np.ones(len(workloads)),
         bounds=[(_least(item, level, rule), 1.0) for item, level in variables],
@@ -109,17 +109,23 @@ def optimize(
     )
     if result.status != 0 or result.x is None:
         raise OptimizerFailed(f"The directive optimizer found no optimum: {result.message}")
-    reached = (membership * win_rates) @ result.x
+    owned = zip(workloads, membership > 0, strict=True)
     return Solution(
         mixes={item.workload: _mix(item, levels, variables, result.x) for item in workloads},
         floor=floor,
-        binding=frozenset(
-            item.workload
-            for item, value, bound in zip(workloads, reached, floors, strict=True)
-            if len(item.levels) > 1 and value - bound < TOLERANCE
-        ),
+        binding=frozenset(item.workload for item, own in owned if _held_back(result.x[own], costs[own], rule)),
         solver_status=str(result.message),
     )
+
+
+def _relative(grams: np.ndarray, membership: np.ndarray) -> np.ndarray:
+    """Grams relative to the costliest level of the same workload.
+
+    With a floor per workload no mix depends on another workload or on shares, but beside a large workload a rare or
+    cheap one would fall below the solver's tolerance.
+    """
+    costliest = (membership * grams).max(axis=1)
+    return np.asarray(grams / np.maximum(costliest @ membership, np.finfo(float).tiny))
 
 
 def _grams(option: LevelOption, intensity: float, hardware: Hardware) -> float:
@@ -130,6 +136,12 @@ def _least(item: WorkloadOptions, level: int, rule: FloorRule) -> float:
     if level != L0:
         return 0.0
     return rule.kept_at_l0 if len(item.levels) > 1 else 1.0
+
+
+def _held_back(mix: np.ndarray, costs: np.ndarray, rule: FloorRule) -> bool:
+    """Whether a mix costs more than it would without a floor; both per level, L0 first."""
+    without_floor = rule.kept_at_l0 * costs[L0] + (1 - rule.kept_at_l0) * costs.min()
+    return bool(mix @ costs - without_floor > TOLERANCE)
 
 
 def _mix(

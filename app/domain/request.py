@@ -13,6 +13,8 @@ from app.domain.workload import DEFAULT_WORKLOAD, parse_workload
 
 ENDPOINTS = ("/v1/chat/completions",)
 MAX_CUSTOM_ID = 512
+MAX_DEPTH = 100
+"""Arrays and objects inside each other; JSON schemas need about ten, and every part down to the engine recurses."""
 LEVEL_KEY = "sprout_level"
 WORKLOAD_KEY = "sprout_workload"
 """Metadata keys, of a batch or of one line's body, by which a user declares a workload and pins a level."""
@@ -106,11 +108,15 @@ def _parse(raw: bytes, line: int, defaults: RequestDefaults) -> Request:
 
 def _json_object(raw: bytes) -> dict[str, Any]:
     try:
-        entry = json.loads(raw, parse_constant=_refuse_constant)
+        entry = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        # JSON can say what nobody can store or send on: half a surrogate pair, a number beyond every float.
+        json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
+        if _depth(entry) > MAX_DEPTH:
+            raise RecursionError
     except (ValueError, RecursionError) as exc:
-        reason = exc.msg if isinstance(exc, json.JSONDecodeError) else "it is not valid UTF-8 JSON"
         raise InvalidInput(
-            f"this is not JSON ({reason}): write one JSON object per line, without line breaks inside.",
+            f"this is not usable JSON ({_fault(exc)}): write one JSON object per line, in UTF-8, without line breaks "
+            "inside.",
             code="invalid_json_line",
         ) from exc
     if not isinstance(entry, dict):
@@ -118,6 +124,26 @@ def _json_object(raw: bytes) -> dict[str, Any]:
             "the line must be a JSON object with custom_id, method, url and body.", code="invalid_json_line"
         )
     return entry
+
+
+def _fault(exc: ValueError | RecursionError) -> str:
+    match exc:
+        case json.JSONDecodeError():
+            return exc.msg
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case UnicodeEncodeError():
+            return "it holds half of a surrogate pair"
+        case RecursionError():
+            return f"it is nested more than {MAX_DEPTH} levels deep"
+        case _:
+            return "it holds NaN, Infinity or a number that is too large"
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
 
 
 def _refuse_constant(name: str) -> None:

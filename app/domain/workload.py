@@ -18,7 +18,7 @@ def parse_workload(text: str, *, param: str) -> str:
     """
     if not _NAME.fullmatch(text):
         raise InvalidInput(
-            f"'{text[:80]}' is not a workload name: use 1 to 64 letters, digits, '.', '-' or '_', starting with a "
+            f"{text[:80]!r} is not a workload name: use 1 to 64 letters, digits, '.', '-' or '_', starting with a "
             "letter or digit.",
             param=param,
         )
