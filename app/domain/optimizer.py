@@ -93,14 +93,12 @@ def optimize(
     _check(workloads, variables, intensity_g_per_kwh, phi)
     floor = 1.0 - rule.xi * phi
     if not workloads:
-        return Solution(mixes={}, floor=floor, binding=frozenset(), solver_status="There is no workload yet.")
-    grams = np.array([_grams(item.levels[level], intensity_g_per_kwh, hardware) for item, level in variables])
-    win_rates = np.array([item.levels[level].win_rate for item, level in variables])
+        return Solution(mixes={}, floor=floor, binding=frozenset(), solver_status="no workload yet")
     membership = np.array([[float(item is owner) for item, _ in variables] for owner in workloads])
-    costs = _relative(grams, membership)
+    costs = _costs(variables, membership, intensity_g_per_kwh, hardware)
     result = linprog(
         costs,
-        A_ub=-membership * win_rates,
+        A_ub=-membership * [item.levels[level].win_rate for item, level in variables],
         b_ub=[-floor * item.levels[L0].win_rate for item in workloads],
         A_eq=membership,
         b_eq=np.ones(len(workloads)),
@@ -109,23 +107,26 @@ def optimize(
     )
     if result.status != 0 or result.x is None:
         raise OptimizerFailed(f"The directive optimizer found no optimum: {result.message}")
-    owned = zip(workloads, membership > 0, strict=True)
+    own_parts = zip(workloads, membership > 0, strict=True)
     return Solution(
         mixes={item.workload: _mix(item, levels, variables, result.x) for item in workloads},
         floor=floor,
-        binding=frozenset(item.workload for item, own in owned if _held_back(result.x[own], costs[own], rule)),
+        binding=frozenset(item.workload for item, own in own_parts if _held_back(result.x[own], costs[own], rule)),
         solver_status=str(result.message),
     )
 
 
-def _relative(grams: np.ndarray, membership: np.ndarray) -> np.ndarray:
-    """Grams relative to the costliest level of the same workload.
+def _costs(
+    variables: Sequence[tuple[WorkloadOptions, int]], membership: np.ndarray, intensity: float, hardware: Hardware
+) -> np.ndarray:
+    """Footprint of every variable relative to the costliest level of its workload.
 
     With a floor per workload no mix depends on another workload or on shares, but beside a large workload a rare or
     cheap one would fall below the solver's tolerance.
     """
-    costliest = (membership * grams).max(axis=1)
-    return np.asarray(grams / np.maximum(costliest @ membership, np.finfo(float).tiny))
+    grams = np.array([_grams(item.levels[level], intensity, hardware) for item, level in variables])
+    costliest = (membership * grams).max(axis=1) @ membership
+    return np.asarray(grams / np.maximum(costliest, np.finfo(float).tiny))
 
 
 def _grams(option: LevelOption, intensity: float, hardware: Hardware) -> float:
