@@ -7,7 +7,6 @@ from app.settings import load
 from workers.celery import app
 
 settings = load()
-app.conf.beat_schedule_filename = str(settings.home / "run" / "beat-schedule")
 app.conf.beat_schedule = {
     "directive mixes": {
         "task": Task.RECOMPUTE,

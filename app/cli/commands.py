@@ -27,8 +27,8 @@ def api(settings: Settings) -> Sequence[str]:
     return (sys.executable, "-m", "uvicorn", "--factory", "app.api.main:application", *address, "--no-access-log")
 
 
-def beat(_settings: Settings) -> Sequence[str]:
-    return (*_CELERY, "beat", "--loglevel=INFO", "--pidfile=")
+def beat(settings: Settings) -> Sequence[str]:
+    return (*_CELERY, "beat", "--loglevel=INFO", "--pidfile=", f"--schedule={settings.home / 'run' / 'beat'}")
 
 
 def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None) -> Sequence[str]:

@@ -176,7 +176,7 @@ class Pipeline:
             page = self._client.results_since(batch_id, newest)
             fresh = [result for result in page if result["custom_id"] not in answers]
             answers.update({result["custom_id"]: result for result in fresh})
-            newest = max([newest, *(result["finished_at"] for result in page)])
+            newest = max([newest, *(float(result["finished_at"]) for result in page)])
             if not fresh:
                 return newest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,10 +18,10 @@ def show_reports(console: Console, reports: Sequence[Figures]) -> None:
     """One row per workload and level over all `reports`, totals, and the estimate of L0's cost."""
     levels = [row for report in reports for row in report["levels"]]
     answered = [row for row in levels if row["answered"]]
-    table = Table(title="What this run used", title_justify="left")
+    table = Table(title="What this run used", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("workload")
     table.add_column("level")
-    for heading in ("requests", "tokens in", "tokens out", "mean out", "energy", "footprint"):
+    for heading in ("requests", "tokens in", "out", "mean out", "energy", "footprint"):
         table.add_column(heading, justify="right")
     for workload, level in sorted({(row["workload"], row["level"]) for row in answered}):
         rows = [row for row in answered if (row["workload"], row["level"]) == (workload, level)]
@@ -99,8 +100,6 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
         low, high = (sum(estimate["footprint_g_interval"][end] for estimate in estimates) for end in (0, 1))
         within = f", 90 % interval {grams(low)} to {grams(high)}" if high > low else ""
     methods = "; ".join(sorted({estimate["method"] for estimate in estimates}))
-    saved = f"{(gram - spent) / gram:.0%}" if gram else "nothing"
-    yield (
-        f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}{within}: {saved} saved, "
-        f"{grams(gram - spent)}. Rests on: {methods}."
-    )
+    measured = not any(estimate["method"].startswith("prior") for estimate in estimates)
+    saved = f"{(gram - spent) / gram:.0%} saved ({grams(gram - spent)})" if gram and measured else "not measured here"
+    yield (f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}{within}: {saved}. Rests on: {methods}.")

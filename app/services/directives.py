@@ -32,6 +32,9 @@ STALE_INTENSITY = timedelta(hours=3)
 STALE_MIX = timedelta(hours=24)
 """A last good mix is kept for this long when no new one can be computed."""
 
+ENOUGH_REQUESTS = 10
+"""With fewer requests at a level, a declared prior says more about its use than their mean."""
+
 NOMINAL = LevelOption(energy_j=1.0, device_s=1.0, win_rate=EVEN)
 """Stands for L0 in a workload that was never measured: only the ratio between its levels matters then."""
 
@@ -132,13 +135,16 @@ def _levels(
     usable, evidence = {L0: l0}, Evidence.NONE
     for level in range(1, levels):
         judged = quality(tallies.get((workload, level), Tally()), belief.tallies[level] if belief else None)
-        profile = known.get((workload, level)) if base else None
-        if judged is None or (profile is None and belief is None):
+        profile = known.get((workload, level))
+        thin = base is None or profile is None or min(base.requests, profile.requests) < ENOUGH_REQUESTS
+        if judged is None:
             continue
-        if profile is not None:
-            energy_j, device_s = profile.energy_j, profile.device_s
-        elif belief is not None:
+        if belief is not None and thin:
             energy_j, device_s = l0.energy_j * belief.relative_energy[level], l0.device_s * belief.relative_time[level]
+        elif base is not None and profile is not None:
+            energy_j, device_s = profile.energy_j, profile.device_s
+        else:
+            continue
         usable[level] = LevelOption(energy_j=energy_j, device_s=device_s, win_rate=judged.win_rate)
         evidence = judged.evidence if evidence is not Evidence.PRIOR else evidence
     return usable, evidence

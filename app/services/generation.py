@@ -162,7 +162,7 @@ def record(
 
     Waits for a PostgreSQL that is away, as long as the lease would have lasted.
     """
-    worker.accountant.settle()
+    worker.accountant.settle(store=done)
     charged = [(completion, worker.accountant.charge(completion.key)) for completion in group]
     deadline = time.monotonic() + context.settings.lease_s
     while True:

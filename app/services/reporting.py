@@ -20,7 +20,7 @@ from app.store.mixes import DirectiveMix
 from app.store.results import LevelTotal, Result
 from app.store.windows import WindowTotal
 
-MIN_L0_REQUESTS = 10
+MIN_L0_REQUESTS = 5
 """With fewer requests drawn at L0 in the batch itself, other evidence says more."""
 
 
