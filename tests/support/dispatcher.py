@@ -1,0 +1,44 @@
+"""A bell that only writes down who rang."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from app.domain.errors import DispatchUnavailable
+from app.ports import Queue, Task
+
+
+class RecordingDispatcher:
+    """The Dispatcher port. What was sent waits in `sent`; while `away`, the broker cannot be reached."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Task, str]] = []
+        self.away = False
+
+    def send(self, task: Task, argument: str) -> None:
+        self._reach()
+        self.sent.append((task, argument))
+
+    def depth(self, queue: Queue) -> int:
+        self._reach()
+        return sum(task.queue is queue for task, _ in self.sent)
+
+    def arguments(self, task: Task) -> Sequence[str]:
+        """What `task` was asked for, in order."""
+        return [argument for sent, argument in self.sent if sent is task]
+
+    def take_all(self) -> Sequence[tuple[Task, str]]:
+        """Empty the queues, as workers would."""
+        taken, self.sent = self.sent, []
+        return taken
+
+    def _reach(self) -> None:
+        if self.away:
+            raise DispatchUnavailable("The message broker does not answer: it is away.")
+
+
+@pytest.fixture
+def dispatcher() -> RecordingDispatcher:
+    return RecordingDispatcher()

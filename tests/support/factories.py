@@ -1,0 +1,166 @@
+"""Rows with unremarkable values: a test names only what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.domain.batch import BatchStatus
+from app.domain.request import Request
+from app.store import batches, files, mixes, requests, shards
+from app.store.batches import Batch
+from app.store.database import TENANT
+from app.store.files import File
+from app.store.mixes import DirectiveMix, OptimizerRun
+from app.store.results import Result
+from app.store.shards import Lease
+from tests.support.clock import NOON
+
+MODEL = "test-model"
+ENDPOINT = "/v1/chat/completions"
+
+_numbers = count(1)
+
+
+def chat(text: str = "Say hello.", **parameters: Any) -> dict[str, Any]:
+    """The body of a chat request."""
+    return {"model": MODEL, "messages": [{"role": "user", "content": text}], **parameters}
+
+
+def line(custom_id: str = "request-1", *, text: str = "Say hello.", **parameters: Any) -> dict[str, Any]:
+    """A line of an input file, before it is written as JSON."""
+    return {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": chat(text, **parameters)}
+
+
+def a_file(**changes: Any) -> File:
+    values: dict[str, Any] = {
+        "id": f"file-{next(_numbers)}",
+        "tenant_id": TENANT,
+        "purpose": "batch",
+        "filename": "requests.jsonl",
+        "bytes": 1000,
+        "created_at": NOON,
+    }
+    return File(**{**values, **changes})
+
+
+def a_batch(**changes: Any) -> Batch:
+    """A batch in progress with a day to go; `input_file_id` must be given."""
+    values: dict[str, Any] = {
+        "id": f"batch_{next(_numbers)}",
+        "tenant_id": TENANT,
+        "endpoint": ENDPOINT,
+        "completion_window": "24h",
+        "status": BatchStatus.IN_PROGRESS,
+        "created_at": NOON,
+        "expires_at": NOON + timedelta(hours=24),
+    }
+    return Batch(**{**values, **changes})
+
+
+def a_request(number: int, **changes: Any) -> Request:
+    """The request in line `number`, with a custom_id of that number."""
+    values: dict[str, Any] = {
+        "line": number,
+        "custom_id": f"request-{number}",
+        "body": chat(),
+        "workload": "default",
+        "pinned_level": None,
+    }
+    return Request(**{**values, **changes})
+
+
+def a_result(batch: Batch, number: int, **changes: Any) -> Result:
+    """An answer to the request in line `number`, with figures that are all different."""
+    values: dict[str, Any] = {
+        "batch_id": batch.id,
+        "custom_id": f"request-{number}",
+        "tenant_id": batch.tenant_id,
+        "workload": "default",
+        "status_code": 200,
+        "error_code": None,
+        "model": MODEL,
+        "level": 0,
+        "probability": 1.0,
+        "mix_id": None,
+        "prompt_tokens": 20,
+        "completion_tokens": 100,
+        "energy_j": 36.0,
+        "device_s": 0.5,
+        "energy_basis": "modelled",
+        "zone": "WORLD",
+        "intensity_g_per_kwh": 480.0,
+        "intensity_basis": "lifecycle-average",
+        "operational_g": 0.0048,
+        "embodied_g": 0.00008,
+        "finished_at": NOON,
+        "body": {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]},
+    }
+    return Result(**{**values, **changes})
+
+
+def a_mix(probabilities: Sequence[float] = (0.5, 0.3, 0.2), **changes: Any) -> DirectiveMix:
+    values: dict[str, Any] = {
+        "id": f"mix_{next(_numbers)}",
+        "workload": "default",
+        "probabilities": tuple(probabilities),
+        "evidence": "measured",
+        "binding": False,
+        "created_at": NOON,
+    }
+    return DirectiveMix(**{**values, **changes})
+
+
+def a_run(**changes: Any) -> OptimizerRun:
+    values: dict[str, Any] = {
+        "id": f"run_{next(_numbers)}",
+        "created_at": NOON,
+        "outcome": "solved",
+        "solver_status": "optimal",
+        "reason": "a test",
+        "inputs": {},
+    }
+    return OptimizerRun(**{**values, **changes})
+
+
+def store_mix(connection: Connection, *, tenant: str = TENANT, **changes: Any) -> DirectiveMix:
+    """A stored mix with a run of its own."""
+    mix = a_mix(**changes)
+    mixes.add(connection, tenant, a_run(created_at=mix.created_at), [mix])
+    return mix
+
+
+def store_batch(
+    connection: Connection,
+    *,
+    lines: int | Iterable[Request] = 0,
+    ranges: Sequence[tuple[int, int]] = (),
+    **changes: Any,
+) -> Batch:
+    """A stored batch with its input file, its requests and a pending shard for each of `ranges`."""
+    batch = a_batch(**{"input_file_id": "", **changes})
+    if not batch.input_file_id:
+        file = a_file(tenant_id=batch.tenant_id)
+        files.add(connection, file)
+        batch = a_batch(**{**vars(batch), "input_file_id": file.id})
+    entries = list(map(a_request, range(1, lines + 1))) if isinstance(lines, int) else list(lines)
+    batches.add(connection, batch)
+    requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+    shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=ranges, now=batch.created_at)
+    return batch
+
+
+def shard_id(batch: Batch, first: int, last: int) -> str:
+    return f"{batch.id}:{first}-{last}"
+
+
+def take(connection: Connection, shard: str, **changes: Any) -> Lease:
+    """A lease that must be had."""
+    terms: Mapping[str, Any] = {"owner": "worker-1", "now": NOON, "duration": timedelta(seconds=60), **changes}
+    lease = shards.lease(connection, shard, **terms)
+    assert lease is not None, f"{shard} could not be leased"
+    return lease
