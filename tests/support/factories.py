@@ -142,11 +142,11 @@ def store_batch(
     **changes: Any,
 ) -> Batch:
     """A stored batch with its input file, its requests and a pending shard for each of `ranges`."""
-    batch = a_batch(**{"input_file_id": "", **changes})
-    if not batch.input_file_id:
-        file = a_file(tenant_id=batch.tenant_id)
+    if "input_file_id" not in changes:
+        file = a_file(tenant_id=changes.get("tenant_id", TENANT))
         files.add(connection, file)
-        batch = a_batch(**{**vars(batch), "input_file_id": file.id})
+        changes["input_file_id"] = file.id
+    batch = a_batch(**changes)
     entries = list(map(a_request, range(1, lines + 1))) if isinstance(lines, int) else list(lines)
     batches.add(connection, batch)
     requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
