@@ -80,7 +80,7 @@ def test_a_trace_needs_rows() -> None:
 
 @pytest.mark.parametrize("later", [0, -1])
 def test_a_trace_is_ascending(later: float) -> None:
-    with pytest.raises(InvalidInput, match="not ascending at .*: sort it by time"):
+    with pytest.raises(InvalidInput, match=r"not ascending at .*: sort it by time"):
         IntensityTrace([point(0), point(later)])
 
 

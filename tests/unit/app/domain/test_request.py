@@ -280,10 +280,8 @@ def change_one(draw: Callable[..., Any]) -> dict[str, Any]:
 def test_whatever_is_accepted_can_be_stored_and_whatever_is_not_is_refused_for_that_line(entry: dict[str, Any]) -> None:
     try:
         found = parse(entry)
-    except InvalidRequestLine as exc:
-        assert exc.line == 7
-        exc.message.encode()
-        assert "\0" not in exc.message
+    except InvalidRequestLine:
+        refusal(entry)
     else:
         json.dumps(found.body, ensure_ascii=False, allow_nan=False).encode()
         assert found.pinned_level in (None, 0, 1, 2)
