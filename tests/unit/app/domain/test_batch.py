@@ -55,7 +55,7 @@ def test_completion_windows(text: str, hours: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "24", "h", "0h", "01h", "169h", "8d", "0d", "1.5h", "-1h", "24H", " 24h", "24h\n", "1d12h", "60m", "٢٤h", "9999h"],
+    ["", "24", "h", "0h", "01h", "169h", "8d", "0d", "1.5h", "24H", " 24h", "24h\n", "1d12h", "60m", "٢٤h", "9999h"],
 )  # fmt: skip
 def test_other_completion_windows_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"from '1h' to '7d', such as '24h'") as refusal:
