@@ -33,9 +33,10 @@ def build_context(settings: Settings) -> Context:
 
 def engine_model(settings: Settings) -> Path | str:
     """What vLLM loads: a folder, or a Hugging Face name that it resolves itself."""
-    if settings.model == BUNDLED_MODEL or Path(settings.model).expanduser().is_dir():
-        return locate(settings.model, settings.home / "models") or settings.model
-    return settings.model
+    found = locate(settings.model, settings.home / "models")
+    # The cached snapshot of a Hugging Face name may lack its weights: vLLM gets the name.
+    local = settings.model == BUNDLED_MODEL or Path(settings.model).expanduser().is_dir()
+    return found if local and found else settings.model
 
 
 def tokenizer_of(settings: Settings) -> Callable[[], Tokenizer | None]:

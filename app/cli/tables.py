@@ -18,16 +18,16 @@ def show_reports(console: Console, reports: Sequence[Figures]) -> None:
     """One row per workload and level over all `reports`, totals, and the estimate of L0's cost."""
     levels = [row for report in reports for row in report["levels"]]
     answered = [row for row in levels if row["answered"]]
-    table = Table(title="What this run used", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("workload")
+    table = Table(title="What this run used", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("workload", no_wrap=True)
     table.add_column("level")
-    for heading in ("requests", "tokens in", "out", "mean out", "energy", "footprint"):
-        table.add_column(heading, justify="right")
+    for heading in ("requests", "tokens in", "out", "mean", "energy", "footprint"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for workload, level in sorted({(row["workload"], row["level"]) for row in answered}):
         rows = [row for row in answered if (row["workload"], row["level"]) == (workload, level)]
         table.add_row(workload, f"L{level}", *_cells(rows))
     table.add_section()
-    table.add_row("all answered", "", *_cells(answered))
+    table.add_row("answered", "", *_cells(answered))
     failed = [row for row in levels if not row["answered"]]
     if failed:
         table.add_row("failed", "", *_cells(failed))

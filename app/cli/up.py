@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from app.cli import commands
+from app.composition import engine_model
 from app.domain.errors import ConfigurationError
 from app.embedded import tether
 from app.embedded.home import Home
@@ -37,9 +39,9 @@ def up() -> None:
     PostgreSQL and Valkey are private ones unless SPROUT_DATABASE_URL and SPROUT_BROKER_URL name others.
     """
     settings = load()
-    provider(settings)
     home = Home(settings.home)
     home.lock()
+    _check(settings)
     servers: list[EmbeddedServer] = []
     environment = dict(os.environ, SPROUT_HOME=str(home.path))
     try:
@@ -64,6 +66,18 @@ def up() -> None:
         for server in reversed(servers):
             server.stop()
     print("sprout: everything has stopped.", flush=True)
+
+
+def _check(settings: Settings) -> None:
+    """Find out now, in one sentence, what would otherwise make a child die again and again.
+
+    Raises ConfigurationError.
+    """
+    provider(settings)
+    if settings.engine == "vllm":
+        if importlib.util.find_spec("vllm") is None:
+            raise ConfigurationError("vLLM is not installed: run `make install`, or set SPROUT_ENGINE=openai.")
+        engine_model(settings)
 
 
 def _migrate(private_url: str | None, settings: Settings) -> None:

@@ -15,12 +15,15 @@ def locate(model: str, models_dir: Path) -> Path | None:
     cache, which may hold no weights; None if it isn't there, or has no `config.json`.
 
     Raises:
-        ConfigurationError: a local folder without `config.json`, or the bundled model cannot be prepared.
+        ConfigurationError: a local folder that is not there or has no `config.json`, or the bundled model cannot be
+            prepared.
     """
     if model == bundled.MODEL_NAME:
         return bundled.prepare(models_dir)
     folder = Path(model).expanduser()
     if not folder.is_dir():
+        if model.startswith(("/", ".", "~")):
+            raise ConfigurationError(f"There is no model folder {folder}: set SPROUT_MODEL to one that is there.")
         return _cached(model)
     if not (folder / "config.json").is_file():
         raise ConfigurationError(f"{folder} has no config.json: name a folder that holds a Hugging Face model.")
