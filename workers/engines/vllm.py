@@ -123,8 +123,12 @@ class VllmEngine(StreamingEngine):
             spent_s = sum(sum(process.cpu_times()[:2]) for process in processes)
         except psutil.NoSuchProcess:
             return self._core_busy_s
-        self._core_busy_s = max(self._core_busy_s, spent_s / len(os.sched_getaffinity(0)))
+        self._core_busy_s = max(self._core_busy_s, spent_s / _usable_cores())
         return self._core_busy_s
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _core_pid(client: AsyncLLM) -> int:

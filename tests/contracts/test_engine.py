@@ -1,0 +1,195 @@
+"""What every `Engine` does, run on each implementation and on the fake."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from app.domain.completion import Completion, EngineRequest
+from app.domain.errors import EngineFailed
+from app.ports import Engine
+from tests.support.engine import EchoEngine
+from tests.support.openai_server import HANG, OpenAIServer
+from tests.support.waiting import eventually
+from workers.engines.openai import OpenAIEngine
+from workers.engines.vllm import VllmEngine
+
+MODEL = "contract-model"
+SLOTS = 16
+
+# vLLM and torch use what they themselves deprecate.
+VLLM = pytest.param("vllm", marks=[pytest.mark.model, pytest.mark.filterwarnings("ignore::DeprecationWarning")])
+
+
+def vllm(request: pytest.FixtureRequest) -> VllmEngine:
+    folder = request.getfixturevalue("bundled_model")
+    return VllmEngine(
+        folder, served_model_name=MODEL, dtype="bfloat16", max_model_len=2048, max_num_seqs=SLOTS, kv_cache_gb=1
+    )
+
+
+@pytest.fixture(params=["echo", "openai", VLLM], scope="module")
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """One engine for the whole module, because vLLM loads for seconds."""
+    with OpenAIServer() as server:
+        builders: dict[str, Callable[[], Engine]] = {
+            "echo": lambda: EchoEngine(slots=SLOTS),
+            "openai": lambda: OpenAIEngine(server.url, concurrency=SLOTS),
+            "vllm": lambda: vllm(request),
+        }
+        with closing(builders[request.param]()) as built:
+            yield built
+
+
+@pytest.fixture(autouse=True)
+def _idle(engine: Engine) -> None:
+    """Work that an earlier test aborted is gone, and counted."""
+    eventually(lambda: not engine.drain_work())
+
+
+def ask(key: str, prompt: str = "Say hello", **options: object) -> EngineRequest:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": prompt}], "max_tokens": 8, **options}
+    return EngineRequest(key=key, endpoint="/v1/chat/completions", body=body)
+
+
+def endless(key: str) -> EngineRequest:
+    """Far more tokens than a test waits for; servers without a model hang on the prompt."""
+    return ask(key, f"{HANG} Count on and on", max_tokens=1900, ignore_eos=True)
+
+
+def run(engine: Engine, requests: Sequence[EngineRequest], *, timeout_s: float = 60) -> dict[str, Completion]:
+    done = [one for group in engine.generate(requests, timeout_s=timeout_s, wait_s=0.5) for one in group]
+    assert len({one.key for one in done}) == len(done), "a request was answered twice"
+    return {one.key: one for one in done}
+
+
+def test_each_request_is_answered_once_although_there_are_more_of_them_than_slots(engine: Engine) -> None:
+    requests = [ask(f"r{index}", f"Name the number {index}") for index in range(3 * SLOTS)]
+    done = run(engine, requests)
+    assert set(done) == {request.key for request in requests}
+    assert all(one.succeeded and one.body["choices"] for one in done.values())
+
+
+def test_an_answer_carries_the_tokens_that_its_usage_counts(engine: Engine) -> None:
+    (one,) = run(engine, [ask("tokens", "Tell me a very long story about a fox", max_tokens=4)]).values()
+    assert one.completion_tokens == one.body["usage"]["completion_tokens"] == 4
+    assert one.prompt_tokens == one.body["usage"]["prompt_tokens"] > 4
+    assert one.body["choices"][0]["finish_reason"] == "length"
+
+
+def test_text_completions_are_answered_too(engine: Engine) -> None:
+    body = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 3}
+    (one,) = run(engine, [EngineRequest(key="text", endpoint="/v1/completions", body=body)]).values()
+    assert one.succeeded
+    assert one.body["choices"][0]["text"]
+
+
+def test_several_answers_to_one_prompt(engine: Engine) -> None:
+    (one,) = run(engine, [ask("three", n=3)]).values()
+    assert [choice["index"] for choice in one.body["choices"]] == [0, 1, 2]
+
+
+def test_a_bad_line_is_refused_and_the_others_are_answered(engine: Engine) -> None:
+    done = run(engine, [ask("good"), ask("bad", temperature=-1.0), ask("streamed", stream=True), ask("also good")])
+    assert {key: one.status_code for key, one in done.items()} == {
+        "good": 200,
+        "bad": 400,
+        "streamed": 400,
+        "also good": 200,
+    }
+    assert "temperature" in done["bad"].body["error"]["message"]
+    assert "stream" in done["streamed"].body["error"]["message"]
+
+
+def test_several_shards_at_once_each_get_their_own_answers(engine: Engine) -> None:
+    def shard(name: int) -> set[str]:
+        return set(run(engine, [ask(f"s{name}-{index}") for index in range(SLOTS)]))
+
+    with ThreadPoolExecutor(4) as pool:
+        answered = list(pool.map(shard, range(4)))
+    assert answered == [{f"s{name}-{index}" for index in range(SLOTS)} for name in range(4)]
+
+
+def test_an_empty_group_comes_while_nothing_finishes(engine: Engine) -> None:
+    with closing(engine.generate([endless("slow")], timeout_s=60, wait_s=0.05)) as groups:
+        assert next(groups) == []
+        assert next(groups) == []
+
+
+def test_a_request_that_runs_too_long_becomes_a_408_and_the_others_are_answered(engine: Engine) -> None:
+    done = run(engine, [endless("slow"), ask("quick", max_tokens=1)], timeout_s=2)
+    assert done["quick"].succeeded
+    assert done["slow"].status_code == 408
+    assert "2 s" in done["slow"].body["error"]["message"]
+
+
+def test_the_time_out_starts_with_the_request_and_not_with_its_wait_for_a_slot(engine: Engine) -> None:
+    requests = [endless(f"slow{index}") for index in range(SLOTS)] + [ask("last", max_tokens=1)]
+    assert run(engine, requests, timeout_s=1.5)["last"].succeeded
+
+
+def test_closing_the_iterator_aborts_what_is_in_flight(engine: Engine) -> None:
+    groups = engine.generate([endless(f"slow{index}") for index in range(SLOTS)], timeout_s=60, wait_s=0.05)
+    next(groups)
+    assert len(engine.drain_work()) == SLOTS
+    groups.close()
+    eventually(lambda: not engine.drain_work())
+    assert run(engine, [ask("next")])["next"].succeeded
+
+
+def test_work_is_reported_for_exactly_the_requests_that_ran_since_the_last_report(engine: Engine) -> None:
+    run(engine, [ask("first"), ask("second")])
+    work = engine.drain_work()
+    assert set(work) == {"first", "second"}
+    assert all(amount > 0 for amount in work.values())
+    assert engine.drain_work() == {}
+    run(engine, [ask("third")])
+    assert set(engine.drain_work()) == {"third"}
+
+
+def test_the_work_of_a_running_request_is_reported_before_it_ends(engine: Engine) -> None:
+    with closing(engine.generate([endless("slow")], timeout_s=60, wait_s=0.1)) as groups:
+        next(groups)
+        assert engine.drain_work()["slow"] > 0
+        next(groups)
+        assert engine.drain_work()["slow"] > 0
+
+
+def test_busy_time_grows_with_work_and_never_falls(engine: Engine) -> None:
+    before = engine.busy_s()
+    run(engine, [ask(f"busy{index}", max_tokens=64, ignore_eos=True) for index in range(SLOTS)])
+    after = engine.busy_s()
+    assert after > before
+    assert engine.busy_s() >= after
+
+
+def test_it_occupies_at_least_one_device(engine: Engine) -> None:
+    assert engine.devices >= 1
+
+
+def test_nothing_to_do_is_done_at_once(engine: Engine) -> None:
+    assert list(engine.generate([], timeout_s=1, wait_s=1)) == []
+
+
+@pytest.mark.parametrize("build", [EchoEngine, lambda: OpenAIEngine("http://127.0.0.1:9/v1")], ids=["echo", "openai"])
+def test_a_closed_engine_fails_and_may_be_closed_again(build: Callable[[], Engine]) -> None:
+    engine = build()
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineFailed, match="closed"):
+        next(engine.generate([ask("late")], timeout_s=1, wait_s=1))
+
+
+def test_closing_fails_the_callers_that_still_wait() -> None:
+    engine = EchoEngine()
+    groups = engine.generate([ask("done"), endless("slow")], timeout_s=60, wait_s=30)
+    assert [one.key for one in next(groups)] == ["done"]
+    closer = threading.Thread(target=engine.close)
+    closer.start()
+    with pytest.raises(EngineFailed, match="closed"):
+        next(groups)
+    closer.join()
