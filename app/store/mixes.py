@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.store.tables import directive_mixes, optimizer_runs
 
@@ -50,7 +51,7 @@ def current(connection: Connection, tenant: str) -> Mapping[str, DirectiveMix]:
     query = (
         select(*(directive_mixes.c[name] for name in names))
         .where(directive_mixes.c.tenant_id == tenant)
-        .distinct(directive_mixes.c.workload)
+        .ext(distinct_on(directive_mixes.c.workload))
         .order_by(directive_mixes.c.workload, directive_mixes.c.created_at.desc())
     )
     mixes = [
