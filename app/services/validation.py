@@ -28,11 +28,14 @@ MAX_ERRORS = 100
 class InputFile:
     """The requests of an input file, and the faults found while they were read."""
 
-    def __init__(self, file: BinaryIO, defaults: RequestDefaults, tokenizer: Tokenizer | None) -> None:
+    def __init__(
+        self, file: BinaryIO, defaults: RequestDefaults, tokenizer: Tokenizer | None, *, max_context: int | None
+    ) -> None:
         self.errors: list[dict[str, Any]] = []
         self._file = file
         self._defaults = defaults
         self._tokenizer = tokenizer
+        self._max_context = max_context
         self._lines: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Request]:
@@ -43,8 +46,6 @@ class InputFile:
                 self._check(request)
             except InvalidRequestLine as exc:
                 self._report(exc.message, code=exc.code, param=exc.param, line=number)
-                if len(self.errors) == MAX_ERRORS:
-                    return
             else:
                 if not self.errors:
                     yield request
@@ -54,10 +55,10 @@ class InputFile:
             )
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Non-blank lines; of one that is too long, just enough is read for the fault to be seen."""
+        """Non-blank lines, until there are MAX_ERRORS faults; of one that is too long, just enough is kept."""
         limit = self._defaults.max_line_bytes
         number = 0
-        while raw := self._file.readline(limit + 2):
+        while len(self.errors) < MAX_ERRORS and (raw := self._file.readline(limit + 2)):
             number += 1
             line, size = raw, len(raw)
             while not raw.endswith(b"\n") and (raw := self._file.readline(1 << 20)):
@@ -88,7 +89,7 @@ class InputFile:
             )
         if self._tokenizer is not None:
             try:
-                check_context(request, self._tokenizer)
+                check_context(request, self._tokenizer, self._max_context)
             except InvalidInput as exc:
                 raise InvalidRequestLine(
                     f"Line {request.line}: {exc.message}", line=request.line, param="messages", code=exc.code
@@ -98,13 +99,14 @@ class InputFile:
         self.errors.append({"code": code or "invalid_request", "message": message, "param": param, "line": line})
 
 
-def check_context(request: Request, tokenizer: Tokenizer) -> None:
+def check_context(request: Request, tokenizer: Tokenizer, max_context: int | None) -> None:
     """Raises ContextExceeded when the prompt leaves no room for an answer, InvalidInput when it can't be rendered."""
     tokens = tokenizer.count_messages(request.body["messages"])
-    if tokens >= tokenizer.context_tokens:
+    context = min(tokenizer.context_tokens, max_context or tokenizer.context_tokens)
+    if tokens >= context:
         raise ContextExceeded(
-            f"the prompt has {tokens} tokens and the model's context is {tokenizer.context_tokens}, answer included: "
-            "shorten it, or split the document.",
+            f"the prompt has {tokens} tokens and the model's context is {context}, answer included: shorten it, or "
+            "split the document.",
             code="context_length_exceeded",
         )
 
@@ -140,7 +142,7 @@ def _store_requests(context: Context, connection: Connection, batch: Batch) -> t
         return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}], 0
     defaults = request_defaults(context, batch.endpoint, batch.metadata)
     with path.open("rb") as file, connection.begin_nested() as savepoint:
-        entries = InputFile(file, defaults, context.tokenizer())
+        entries = InputFile(file, defaults, context.tokenizer(), max_context=context.settings.max_context)
         total = requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
         if entries.errors:
             savepoint.rollback()
