@@ -127,7 +127,9 @@ def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None
             return None
         shard = found.shard
         waiting = requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line)
-        current = mixes.current(connection, shard.tenant_id)
+        known = mixes.current(connection, shard.tenant_id)
+    # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
+    current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
     drawn = {f"{found.id}/{request.line}": _draw(request, shard.batch_id, current) for request in waiting}
     return LeasedShard(lease=found, drawn=drawn)
 
