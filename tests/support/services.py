@@ -1,0 +1,160 @@
+"""Everything between API and engine on a real database, with the clock, the bell and the meter in a test's hands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from app.domain.errors import ServiceUnavailable
+from app.ports import EnergyBasis, Engine, Meter, Task
+from app.services import batches, files, finalization, generation, validation
+from app.services.accounting import Accountant
+from app.services.context import Context
+from app.services.generation import Worker
+from app.settings import Settings
+from app.store import batches as stored_batches
+from app.store.batches import Batch
+from app.store.blobs import FileStore
+from app.store.database import TENANT, Database
+from app.store.files import File
+from tests.support.clock import FakeClock
+from tests.support.dispatcher import RecordingDispatcher
+from tests.support.factories import ENDPOINT, MODEL
+from tests.support.tokenizer import WordTokenizer
+
+
+def some_settings(home: Path, **changes: Any) -> Settings:
+    """Settings that the environment has no part in; the model is the factories' one."""
+    return Settings(_env_prefix="NOBODY_SETS_", **{"home": home, "model_name": MODEL, **changes})
+
+
+class ScriptedMeter:
+    """The Meter port: every reading finds `step_j` joules more than the one before."""
+
+    basis: EnergyBasis = "modelled"
+
+    def __init__(self, step_j: float = 10.0) -> None:
+        self.step_j = step_j
+        self.total_j = 0.0
+
+    def energy_j(self) -> float:
+        self.total_j += self.step_j
+        return self.total_j
+
+
+class FailingDatabase:
+    """A Database that cannot be reached for the next `failures` transactions."""
+
+    def __init__(self, database: Database) -> None:
+        self.failures = 0
+        self.refused = 0
+        self._database = database
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        if self.failures:
+            self.failures -= 1
+            self.refused += 1
+            raise ServiceUnavailable("PostgreSQL does not answer: it is away.")
+        with self._database.transaction() as connection:
+            yield connection
+
+
+def jsonl(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    """An input file."""
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """The services as API and tasks call them, one verb each."""
+
+    context: Context
+    clock: FakeClock
+    dispatcher: RecordingDispatcher
+
+    def upload(self, content: bytes) -> File:
+        return files.upload(self.context, TENANT, filename="in.jsonl", purpose="batch", chunks=[content])
+
+    def submit(
+        self, content: bytes, *, metadata: Mapping[str, str] | None = None, completion_window: str = "24h"
+    ) -> str:
+        """The id of a batch over `content` that waits for validation."""
+        batch = batches.create(
+            self.context,
+            TENANT,
+            input_file_id=self.upload(content).id,
+            endpoint=ENDPOINT,
+            completion_window=completion_window,
+            metadata=metadata,
+        )
+        return batch.id
+
+    def validated(self, content: bytes, **options: Any) -> Batch:
+        """The batch over `content` after its validation."""
+        batch_id = self.submit(content, **options)
+        validation.validate(self.context, batch_id)
+        return self.batch(batch_id)
+
+    def batch(self, batch_id: str) -> Batch:
+        with self.context.database.transaction() as connection:
+            return stored_batches.get(connection, TENANT, batch_id)
+
+    def worker(self, engine: Engine, meter: Meter | None = None, name: str = "worker-1") -> Worker:
+        accountant = Accountant(self.context, engine, meter or ScriptedMeter(), worker=name)
+        return Worker(name=name, engine=engine, accountant=accountant)
+
+    def work(self, worker: Worker) -> None:
+        """Do what the bell rang for, and what that rings for, until it is silent."""
+        while messages := self.dispatcher.take_all():
+            for task, argument in messages:
+                match task:
+                    case Task.VALIDATE:
+                        validation.validate(self.context, argument)
+                    case Task.GENERATE:
+                        generation.run_shard(self.context, worker, argument)
+                    case Task.FINALIZE:
+                        finalization.finalize(self.context, argument)
+
+    def rows(self, query: str, **values: Any) -> Sequence[Any]:
+        """What the database holds, as tuples; as plain values where the query has one column."""
+        with self.context.database.transaction() as connection:
+            found = connection.execute(text(query), values)
+            return list(found.scalars()) if len(found.keys()) == 1 else [tuple(row) for row in found]
+
+    def lines(self, file_id: str | None) -> Sequence[dict[str, Any]]:
+        """The lines of an output or error file."""
+        assert file_id is not None, "there is no such file"
+        return [json.loads(line) for line in self.context.files.path(file_id).read_bytes().splitlines()]
+
+    def stored_files(self) -> set[str]:
+        """Names of everything in the file store's folder, unfinished files included."""
+        return {path.name for path in (self.context.settings.home / "files").iterdir()}
+
+
+@dataclass(kw_only=True)
+class Desks:
+    """Builds desks on the test's database, each with settings of its own."""
+
+    database: Database
+    clock: FakeClock
+    dispatcher: RecordingDispatcher
+    home: Path
+    tokenizer: WordTokenizer | None = field(default_factory=WordTokenizer)
+
+    def desk(self, **settings: Any) -> Desk:
+        context = Context(
+            settings=some_settings(self.home, **settings),
+            database=self.database,
+            files=FileStore(self.home / "files"),
+            dispatcher=self.dispatcher,
+            clock=self.clock,
+            tokenizer=lambda: self.tokenizer,
+        )
+        return Desk(context=context, clock=self.clock, dispatcher=self.dispatcher)
