@@ -127,6 +127,8 @@ class Task(StrEnum):
     """A shard id: answer its requests."""
     FINALIZE = "sprout.finalize"
     """A batch id: write its output and error files."""
+    REFRESH = "sprout.refresh"
+    """Fetch the carbon intensity of the present hour, if it is not known yet."""
     RECOMPUTE = "sprout.recompute"
     """Recompute the directive mixes."""
     RECONCILE = "sprout.reconcile"

@@ -6,19 +6,24 @@ from app.ports import Task
 from app.settings import load
 from workers.celery import app
 
+INTENSITY_S = 60.0
+"""How often it is looked whether the present hour's intensity is known: a new hour must not wait for a period."""
+
 settings = load()
+
+
+def _every(seconds: float, task: Task) -> dict[str, object]:
+    # A message that could not be taken in time is worth nothing: the next one does its work.
+    return {
+        "task": task,
+        "schedule": seconds,
+        "args": ("beat",),
+        "options": {"queue": task.queue, "expires": seconds},
+    }
+
+
 app.conf.beat_schedule = {
-    "directive mixes": {
-        "task": Task.RECOMPUTE,
-        "schedule": settings.period_s,
-        "args": ("beat",),
-        # A tick that could not run in time is worth nothing: the next one does its work.
-        "options": {"queue": Task.RECOMPUTE.queue, "expires": settings.period_s},
-    },
-    "reconciliation": {
-        "task": Task.RECONCILE,
-        "schedule": settings.tick_s,
-        "args": ("beat",),
-        "options": {"queue": Task.RECONCILE.queue, "expires": settings.tick_s},
-    },
+    "directive mixes": _every(settings.period_s, Task.RECOMPUTE),
+    "carbon intensity": _every(min(INTENSITY_S, settings.period_s), Task.REFRESH),
+    "reconciliation": _every(settings.tick_s, Task.RECONCILE),
 }

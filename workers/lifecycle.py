@@ -13,9 +13,10 @@ from celery import signals
 
 from app.composition import build_context, engine_model
 from app.grid.providers import provider
-from app.ports import Engine, IntensityProvider, Meter, Queue
+from app.ports import Engine, IntensityProvider, Meter, Queue, Task
 from app.services.accounting import WINDOW_S, Accountant
 from app.services.context import Context
+from app.services.dispatch import ring
 from app.services.generation import Worker
 from app.settings import Settings, load
 
@@ -58,6 +59,13 @@ def _keep_settling(owner: Worker) -> None:
     """Close windows while nothing runs too: idleness is metered."""
     while not owner.stopping.wait(WINDOW_S):
         owner.accountant.settle()
+
+
+@signals.worker_ready.connect
+def catch_up(sender: Any, **_: object) -> None:
+    """Compute the mixes at the start, instead of at the end of the first period."""
+    if Queue.SCHEDULE in sender.app.amqp.queues.consume_from:
+        ring(context(), Task.RECOMPUTE, "start")
 
 
 @signals.worker_shutting_down.connect

@@ -18,10 +18,14 @@ def finalize(batch_id: str) -> None:
     finalization.finalize(lifecycle.context(), batch_id)
 
 
+@app.task(name=Task.REFRESH)
+def refresh(_reason: str) -> None:
+    intensity.refresh(lifecycle.context(), lifecycle.intensity_provider())
+
+
 @app.task(name=Task.RECOMPUTE)
 def recompute(_reason: str) -> None:
-    intensity.refresh(lifecycle.context(), lifecycle.intensity_provider())
-    directives.recompute(lifecycle.context())
+    directives.recompute(lifecycle.context(), lifecycle.intensity_provider())
 
 
 @app.task(name=Task.RECONCILE)

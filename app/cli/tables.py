@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.domain.units import kwh
+from app.services.reporting import L0Method
 
 Figures = Mapping[str, Any]
 
@@ -93,6 +94,9 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
     if {estimate["workload"] for estimate in estimates} != {row["workload"] for row in answered}:
         yield "What L0 would have cost: not known yet (too few requests of this workload ran at L0)."
         return
+    if all(estimate["method"] == L0Method.PINNED for estimate in estimates):
+        yield "What L0 would have cost: not estimated, because every level was pinned."
+        return
     joules, gram = _sum(estimates, "energy_j"), _sum(estimates, "footprint_g")
     spent = _sum(answered, "operational_g") + _sum(answered, "embodied_g")
     within = ""
@@ -100,6 +104,6 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
         low, high = (sum(estimate["footprint_g_interval"][end] for estimate in estimates) for end in (0, 1))
         within = f", 90 % interval {grams(low)} to {grams(high)}" if high > low else ""
     methods = "; ".join(sorted({estimate["method"] for estimate in estimates}))
-    measured = not any(estimate["method"].startswith("prior") for estimate in estimates)
+    measured = not any(estimate["method"] == L0Method.PRIOR for estimate in estimates)
     saved = f"{(gram - spent) / gram:.0%} saved ({grams(gram - spent)})" if gram and measured else "not measured here"
     yield (f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}{within}: {saved}. Rests on: {methods}.")

@@ -11,14 +11,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.domain.directive import L0
-from app.domain.errors import InvalidInput, OptimizerFailed
+from app.domain.errors import IntensityUnavailable, InvalidInput, OptimizerFailed
 from app.domain.intensity import HOUR
 from app.domain.optimizer import FloorRule, LevelOption, Solution, WorkloadOptions, dirtiness, optimize
 from app.domain.preference import EVEN, PAPER_PRIOR, Evidence, Prior, Tally, quality
 from app.domain.profile import Profile
 from app.domain.units import hour_of
+from app.ports import IntensityProvider
 from app.services.context import Context
-from app.services.intensity import PAST, age_hours
+from app.services.intensity import PAST, age_hours, refresh
 from app.settings import Settings
 from app.store import intensity, mixes, profiles, results, verdicts
 from app.store.database import TENANT
@@ -54,9 +55,16 @@ def prior(settings: Settings) -> Prior | None:
     return PAPER_PRIOR
 
 
-def recompute(context: Context) -> OptimizerRun:
-    """Refresh the profiles from the ledger, solve, and store inputs, solver status and mixes."""
+def recompute(context: Context, provider: IntensityProvider) -> OptimizerRun:
+    """Bring intensity and profiles up to date, solve, and store inputs, solver status and mixes.
+
+    A provider that does not answer is no reason to stop: the last known intensity serves until it is stale.
+    """
     settings, now = context.settings, context.clock.now()
+    try:
+        refresh(context, provider)
+    except IntensityUnavailable as exc:
+        log.warning("carbon intensity: %s", exc.message)
     with context.database.transaction() as connection:
         measured = results.measured_profiles(connection, TENANT, settings.served_name, now - PAST)
         profiles.put(connection, TENANT, settings.served_name, measured, now)

@@ -155,7 +155,8 @@ def upgrade() -> None:
             "(status = 'completed') = (completed_at IS NOT NULL)", name=op.f("ck_batches_completed_has_time")
         ),
         sa.CheckConstraint(
-            "status IN ('validating', 'failed', 'in_progress', 'finalizing', 'completed', 'expired', 'cancelling', 'cancelled')",
+            "status IN ('validating', 'failed', 'in_progress', 'finalizing', 'completed', 'expired', 'cancelling', "
+            "'cancelled')",
             name=op.f("ck_batches_status_legal"),
         ),
         sa.CheckConstraint("total >= 0", name=op.f("ck_batches_total_not_negative")),

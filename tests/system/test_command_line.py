@@ -42,7 +42,10 @@ BAD = {
     ),
     "a line of more than 1 MB": (json.dumps(line("a", "x" * 1_000_000)) + "\n", "Line 1: the line has 1000"),
     "a prompt over the context": (json.dumps(line("a", "word " * 9000)) + "\n", "and the model's context is 8192"),
-    "a missing model": (json.dumps(line("a", "a", model="gpt-9")) + "\n", f'no worker serves the model "gpt-9": use {MODEL}'),
+    "a missing model": (
+        json.dumps(line("a", "a", model="gpt-9")) + "\n",
+        f'no worker serves the model "gpt-9": use {MODEL}',
+    ),
 }  # fmt: skip
 
 
