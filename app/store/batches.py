@@ -123,10 +123,10 @@ def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: t
 
 
 def overdue(connection: Connection, now: datetime) -> Sequence[str]:
-    """Open batches whose completion window has passed."""
+    """Open batches whose completion window has passed, locked for this transaction; one that is just moving is left."""
     open_statuses = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
     query = select(batches.c.id).where(batches.c.status.in_(open_statuses), batches.c.expires_at <= now)
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
 
 
 def answered(connection: Connection) -> Sequence[str]:
