@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -111,8 +111,8 @@ def fail_unanswered(
     return len(failed)
 
 
-def in_line_order(connection: Connection, batch_id: str) -> Iterator[tuple[int, Result]]:
-    """Every result of a batch with its line number, streamed."""
+def in_line_order(connection: Connection, batch_id: str) -> Generator[tuple[int, Result], None, None]:
+    """Every result of a batch with its line number, streamed; close it when not all of them are taken."""
     query = (
         select(requests.c.line, results, responses.c.body)
         .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.custom_id == results.c.custom_id))
@@ -121,9 +121,10 @@ def in_line_order(connection: Connection, batch_id: str) -> Iterator[tuple[int, 
         .order_by(requests.c.line)
         .execution_options(yield_per=500)
     )
-    for row in connection.execute(query).mappings():
-        values = dict(row)
-        yield values.pop("line"), Result(**values)
+    with connection.execute(query) as found:
+        for row in found.mappings():
+            values = dict(row)
+            yield values.pop("line"), Result(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
