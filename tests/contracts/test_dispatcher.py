@@ -1,0 +1,179 @@
+"""What every bell promises, and what Celery's does on a real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu import pools
+from pydantic import SecretStr
+
+from app.broker.celery import CeleryDispatcher, celery_app
+from app.domain.errors import ConfigurationError, DispatchUnavailable
+from app.embedded.valkey import EmbeddedValkey
+from app.ports import Dispatcher, Queue, Task
+from app.settings import Settings
+from tests.support.dispatcher import RecordingDispatcher
+from tests.support.embedded import temporary_home
+
+
+@contextmanager
+def celery_on(url: str) -> Iterator[Celery]:
+    app = celery_app(Settings(broker_url=SecretStr(url)))
+    yield app
+    app.close()
+    pools.reset()  # kombu shares connections between applications of one broker
+
+
+@dataclass(frozen=True)
+class Case:
+    dispatcher: Dispatcher
+    take: Callable[[Queue], tuple[str, str]]
+    """The oldest message of a queue: the name of its task and its argument."""
+
+
+@pytest.fixture(params=["recording", "celery"])
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    if request.param == "recording":
+        yield recording()
+        return
+    with celery_on(request.getfixturevalue("broker_url")) as app:
+        yield Case(CeleryDispatcher(app), lambda queue: taken(app, queue))
+
+
+def recording() -> Case:
+    dispatcher = RecordingDispatcher()
+
+    def take(queue: Queue) -> tuple[str, str]:
+        message = next(sent for sent in dispatcher.sent if sent[0].queue is queue)
+        dispatcher.sent.remove(message)
+        return message
+
+    return Case(dispatcher, take)
+
+
+def taken(app: Celery, queue: Queue) -> tuple[str, str]:
+    message = next_message(app, queue)
+    (argument,) = message.payload[0]
+    return message.headers["task"], argument
+
+
+def next_message(app: Celery, queue: Queue) -> Any:
+    with app.connection_for_read() as connection:
+        message = connection.default_channel.basic_get(queue, no_ack=True)
+        assert message is not None, f"{queue} is empty"
+        return message
+
+
+def depths(case: Case) -> dict[Queue, int]:
+    return {queue: case.dispatcher.depth(queue) for queue in Queue}
+
+
+def test_before_the_first_message_every_queue_is_empty(case: Case) -> None:
+    assert depths(case) == {Queue.SCHEDULE: 0, Queue.GENERATE: 0, Queue.EVALUATE: 0}
+
+
+@pytest.mark.parametrize("task", Task)
+def test_a_task_waits_in_its_own_queue(case: Case, task: Task) -> None:
+    case.dispatcher.send(task, "batch_1:1-64")
+    assert depths(case) == {queue: int(queue is task.queue) for queue in Queue}
+    assert case.take(task.queue) == (task, "batch_1:1-64")
+    assert case.dispatcher.depth(task.queue) == 0
+
+
+def test_messages_wait_in_the_order_in_which_they_were_sent(case: Case) -> None:
+    arguments = [f"batch_ä:{number}-{number}~2" for number in (3, 1, 2)]
+    for argument in arguments:
+        case.dispatcher.send(Task.GENERATE, argument)
+    assert [case.take(Queue.GENERATE)[1] for _ in arguments] == arguments
+
+
+def test_a_message_that_is_sent_twice_waits_twice(case: Case) -> None:
+    for _ in range(2):
+        case.dispatcher.send(Task.FINALIZE, "batch_1")
+    assert case.dispatcher.depth(Queue.SCHEDULE) == 2
+
+
+def test_several_threads_may_ring_at_once(case: Case) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: case.dispatcher.send(Task.GENERATE, str(number)), range(80)))
+    assert case.dispatcher.depth(Queue.GENERATE) == 80
+    assert {case.take(Queue.GENERATE)[1] for _ in range(80)} == {str(number) for number in range(80)}
+
+
+def test_only_generation_has_the_generate_queue() -> None:
+    assert [task for task in Task if task.queue is Queue.GENERATE] == [Task.GENERATE]
+
+
+def test_a_recording_bell_that_is_away_says_so_and_forgets_nothing() -> None:
+    dispatcher = RecordingDispatcher()
+    dispatcher.send(Task.VALIDATE, "batch_1")
+    dispatcher.away = True
+    with pytest.raises(DispatchUnavailable):
+        dispatcher.send(Task.VALIDATE, "batch_2")
+    with pytest.raises(DispatchUnavailable):
+        dispatcher.depth(Queue.SCHEDULE)
+    dispatcher.away = False
+    assert dispatcher.arguments(Task.VALIDATE) == ["batch_1"]
+    assert dispatcher.take_all() == [(Task.VALIDATE, "batch_1")]
+    assert dispatcher.depth(Queue.SCHEDULE) == 0
+
+
+def unavailable_within(seconds: float, ask: Callable[[], object]) -> None:
+    began = time.monotonic()
+    with pytest.raises(DispatchUnavailable, match="The message broker does not answer: "):
+        ask()
+    assert time.monotonic() - began < seconds
+
+
+def test_a_broker_that_is_away_is_reported_soon_and_used_again_when_it_is_back(tmp_path: Path) -> None:
+    with temporary_home() as home:
+        broker = EmbeddedValkey(home)
+        nowhere = f"redis+socket://:pw@{tmp_path}/no.sock?virtual_host=0"
+        with celery_on(broker.start()) as app, celery_on(nowhere) as never:
+            bells = [CeleryDispatcher(app), CeleryDispatcher(never)]
+            try:
+                bells[0].send(Task.GENERATE, "kept")
+                broker.stop()
+                asks = [lambda bell=bell: bell.send(Task.GENERATE, "lost") for bell in bells]
+                asks += [lambda bell=bell: bell.depth(Queue.GENERATE) for bell in bells]
+                with ThreadPoolExecutor(len(asks)) as pool:
+                    list(pool.map(lambda ask: unavailable_within(12, ask), asks))
+                broker.start()
+                bells[0].send(Task.GENERATE, "sent")
+                assert bells[0].depth(Queue.GENERATE) == 2
+            finally:
+                broker.stop()
+
+
+def test_a_message_is_the_name_of_a_task_and_one_id(broker_url: str) -> None:
+    with celery_on(broker_url) as app:
+        CeleryDispatcher(app).send(Task.VALIDATE, "batch_1")
+        message = next_message(app, Queue.SCHEDULE)
+    assert message.content_type == "application/json"
+    assert message.headers["task"] == "sprout.validate"
+    assert message.headers["eta"] is message.headers["expires"] is None
+    arguments, keywords, _ = message.payload
+    assert (arguments, keywords) == (["batch_1"], {})
+
+
+def test_messages_are_acknowledged_before_they_run(broker_url: str) -> None:
+    with celery_on(broker_url) as app:
+        assert app.conf.task_acks_late is False
+        assert app.conf.worker_prefetch_multiplier == 1
+        assert app.conf.accept_content == ["json"]
+        assert {queue.name: (queue.exchange.name, queue.routing_key) for queue in app.conf.task_queues} == {
+            queue: (queue, queue) for queue in Queue
+        }
+
+
+def test_without_a_broker_there_is_a_remedy() -> None:
+    with pytest.raises(ConfigurationError, match=r"SPROUT_BROKER_URL is not set: .*sprout up"):
+        celery_app(Settings(broker_url=None))
