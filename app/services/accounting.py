@@ -67,7 +67,8 @@ class Accountant:
                 grams, basis = intensity.current(connection, settings, now)
                 window = Window(
                     worker=self._worker,
-                    started_at=self._window_start,
+                    # A clock that was set back must not keep the window from being stored.
+                    started_at=min(self._window_start, now),
                     ended_at=now,
                     energy_j=self._window.energy_j,
                     device_s=self._window.device_s,
