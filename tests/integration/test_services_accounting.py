@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+
+from app.domain.footprint import Hardware
+from app.domain.intensity import HOUR, IntensityPoint
+from app.ports import Task
+from app.services import generation
+from app.services.accounting import WINDOW_S
+from app.store import intensity
+from tests.support.clock import NOON, FakeClock
+from tests.support.engine import EchoEngine
+from tests.support.factories import line
+from tests.support.services import Desk, Desks, FailingDatabase, ScriptedMeter, jsonl
+
+
+class TickingClock(FakeClock):
+    """Every look at it takes a moment."""
+
+    def now(self) -> datetime:
+        return self.advance(milliseconds=20)
+
+
+def point(desk: Desk, start: datetime, grams: float) -> None:
+    settings = desk.context.settings
+    entry = IntensityPoint(
+        zone=settings.zone, start=start, intensity_g_per_kwh=grams, basis=settings.intensity_basis, provider="test"
+    )
+    with desk.context.database.transaction() as connection:
+        intensity.put(connection, [entry], NOON)
+
+
+def total(desk: Desk, query: str) -> float:
+    return float(desk.rows(query)[0])
+
+
+def test_results_and_idleness_add_up_to_the_meter(desks: Desks, engine: EchoEngine) -> None:
+    """Four shards at once, a worker that idles before and after, windows in between."""
+    desks.clock = TickingClock()
+    desk = desks.desk(shard_size=25)
+    desk.validated(jsonl(line(f"r{number}", text="word " * (number % 7 + 1)) for number in range(100)))
+    meter = ScriptedMeter(step_j=3.7)
+    worker = desk.worker(engine, meter)
+    first, started = meter.total_j, desk.clock.moment
+    worker.accountant.settle()
+    with ThreadPoolExecutor(4) as pool:
+        shards = desk.dispatcher.arguments(Task.GENERATE)
+        list(pool.map(lambda shard: generation.run_shard(desk.context, worker, shard), shards))
+    desk.clock.advance(seconds=60)
+    worker.accountant.settle(store=True)
+    spent, idle, device_s, idle_s = desk.rows(
+        "SELECT sum(energy_j), sum(idle_energy_j), sum(device_s), sum(idle_device_s) FROM windows"
+    )[0]
+    assert spent == pytest.approx(meter.total_j - first, rel=1e-9)
+    assert total(desk, "SELECT sum(energy_j) FROM results") + idle == pytest.approx(spent, rel=1e-6)
+    assert total(desk, "SELECT sum(device_s) FROM results") + idle_s == pytest.approx(device_s, rel=1e-6)
+    assert idle_s >= 60
+    assert 0 < idle < spent
+    assert device_s == pytest.approx((desk.clock.moment - started).total_seconds(), abs=0.1)
+    assert total(desk, "SELECT min(energy_j) FROM results") > 0
+
+
+def test_windows_follow_each_other_without_gaps(desk: Desk, engine: EchoEngine) -> None:
+    worker = desk.worker(engine)
+    for _ in range(5):
+        desk.clock.advance(seconds=WINDOW_S / 2)
+        worker.accountant.settle()
+    worker.accountant.settle(store=True)
+    times = desk.rows("SELECT started_at, ended_at FROM windows ORDER BY started_at")
+    assert times[0][0] == NOON
+    assert times[-1][1] == desk.clock.now()
+    assert [end for _, end in times[:-1]] == [start for start, _ in times[1:]]
+    assert len(times) == 3
+    assert total(desk, "SELECT sum(energy_j) FROM windows") == 60
+    assert total(desk, "SELECT sum(idle_energy_j) FROM windows") == 60
+
+
+def test_a_window_waits_for_a_database_that_is_away(desks: Desks, engine: EchoEngine) -> None:
+    database = FailingDatabase(desks.database)
+    frail = Desks(database=database, clock=desks.clock, dispatcher=desks.dispatcher, home=desks.home).desk()
+    worker = frail.worker(engine)
+    database.failures = 2
+    for _ in range(2):
+        desks.clock.advance(seconds=WINDOW_S)
+        worker.accountant.settle()
+    assert frail.rows("SELECT count(*) FROM windows") == [0]
+    desks.clock.advance(seconds=WINDOW_S)
+    worker.accountant.settle()
+    assert frail.rows("SELECT started_at, ended_at, energy_j FROM windows") == [(NOON, desks.clock.now(), 30.0)]
+
+
+def test_a_meter_that_falls_back_never_gives_energy(desk: Desk, engine: EchoEngine) -> None:
+    meter = ScriptedMeter(step_j=10)
+    worker = desk.worker(engine, meter)
+    meter.step_j = -5
+    worker.accountant.settle()
+    meter.step_j = 10
+    worker.accountant.settle(store=True)
+    assert total(desk, "SELECT sum(energy_j) FROM windows") == 10
+
+
+def test_a_clock_that_is_set_back_loses_no_energy(desk: Desk, engine: EchoEngine) -> None:
+    worker = desk.worker(engine)
+    desk.clock.advance(seconds=-3600)
+    worker.accountant.settle(store=True)
+    desk.clock.advance(seconds=WINDOW_S)
+    worker.accountant.settle(store=True)
+    assert total(desk, "SELECT sum(energy_j) FROM windows") == 20
+
+
+@pytest.mark.parametrize(
+    ("points", "grams", "basis"),
+    [
+        ([], 480.0, "lifecycle-average (none known, declared figure)"),
+        ([(0, 300.0)], 300.0, "lifecycle-average"),
+        ([(-2, 250.0)], 250.0, "lifecycle-average (last known, 2 h old)"),
+        ([(-1, 250.0), (0, 300.0), (1, 900.0)], 300.0, "lifecycle-average"),
+    ],
+)
+def test_results_and_windows_are_priced_with_their_hour(
+    desks: Desks, engine: EchoEngine, points: list[tuple[int, float]], grams: float, basis: str
+) -> None:
+    desks.clock = TickingClock()
+    desk = desks.desk(pue=1.5, embodied_g=7000.0, lifetime_s=1e6)
+    for hours, figure in points:
+        point(desk, NOON + hours * HOUR, figure)
+    desk.validated(jsonl([line()]))
+    worker = desk.worker(engine)
+    desk.work(worker)
+    ((energy_j, device_s, operational_g, embodied_g, at, its_basis),) = desk.rows(
+        "SELECT energy_j, device_s, operational_g, embodied_g, intensity_g_per_kwh, intensity_basis FROM results"
+    )
+    assert (at, its_basis) == (grams, basis)
+    assert operational_g == pytest.approx(energy_j / 3.6e6 * 1.5 * grams)
+    assert embodied_g == pytest.approx(device_s * 0.007)
+    assert min(energy_j, device_s) > 0
+    assert desk.rows("SELECT DISTINCT intensity_g_per_kwh, intensity_basis FROM windows") == [(grams, basis)]
+
+
+def test_the_hardware_is_that_of_the_settings(desks: Desks) -> None:
+    found = desks.desk(pue=1.2, embodied_g=5.0, lifetime_s=9.0).context.hardware
+    assert found == Hardware(pue=1.2, embodied_g=5.0, lifetime_s=9.0)
+
+
+def test_a_result_is_priced_by_the_hour_in_which_it_ended(desk: Desk, engine: EchoEngine) -> None:
+    point(desk, NOON, 100.0)
+    point(desk, NOON + HOUR, 700.0)
+    desk.validated(jsonl([line()]))
+    desk.clock.advance(timedelta(minutes=61))
+    desk.work(desk.worker(engine))
+    assert desk.rows("SELECT intensity_g_per_kwh, finished_at FROM results") == [(700.0, desk.clock.now())]

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from app.domain.errors import IntensityUnavailable
+from app.domain.intensity import HOUR, IntensityPoint
+from app.domain.preference import PAPER_PRIOR
+from app.domain.profile import Profile
+from app.grid.static import StaticProvider
+from app.services import directives
+from app.services import intensity as services_intensity
+from app.store import intensity, profiles, results, verdicts
+from app.store.database import TENANT
+from app.store.mixes import DirectiveMix, OptimizerRun
+from tests.support.clock import NOON
+from tests.support.factories import MODEL, a_result, line, store_batch
+from tests.support.services import Desk, Desks, jsonl
+
+AT_L0 = (1.0, 0.0, 0.0)
+
+
+def dirty(desk: Desk, *, now: float = 600.0, clean: float = 100.0) -> None:
+    """A known past: this hour has `now`, the one before `clean` gCO2eq/kWh."""
+    hour = desk.clock.now()
+    points = [
+        IntensityPoint(zone="WORLD", start=start, intensity_g_per_kwh=grams, basis="lifecycle-average", provider="test")
+        for start, grams in ((hour - HOUR, clean), (hour, now))
+    ]
+    with desk.context.database.transaction() as connection:
+        intensity.put(connection, points, hour)
+
+
+def profile(desk: Desk, workload: str, energies: Sequence[float], requests: int = 100) -> None:
+    entries = [
+        Profile(
+            workload=workload,
+            level=level,
+            requests=requests,
+            energy_j=energy,
+            energy_sd_j=0.0,
+            device_s=energy / 100,
+            device_sd_s=0.0,
+        )
+        for level, energy in enumerate(energies)
+    ]
+    with desk.context.database.transaction() as connection:
+        profiles.put(connection, TENANT, MODEL, entries, desk.clock.now())
+
+
+def judge(desk: Desk, workload: str, level: int, *, wins: int = 0, ties: int = 0, losses: int = 0) -> None:
+    with desk.context.database.transaction() as connection:
+        for outcome, number in (("win", wins), ("tie", ties), ("loss", losses)):
+            for _ in range(number):
+                verdicts.add(
+                    connection,
+                    tenant=TENANT,
+                    model=MODEL,
+                    workload=workload,
+                    level=level,
+                    outcome=outcome,  # type: ignore[arg-type]
+                    judge="test",
+                    now=desk.clock.now(),
+                )
+
+
+def ensure(desk: Desk, *workloads: str) -> Mapping[str, DirectiveMix]:
+    with desk.context.database.transaction() as connection:
+        directives.ensure_mixes(desk.context, connection, TENANT, workloads)
+    return current(desk)
+
+
+def current(desk: Desk) -> Mapping[str, DirectiveMix]:
+    _, found = directives.current(desk.context, TENANT)
+    return {mix.workload: mix for mix in found}
+
+
+class Silent(StaticProvider):
+    """A source that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, basis="")
+
+    def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
+        raise IntensityUnavailable("The source of carbon intensity does not answer.")
+
+
+def recompute(desk: Desk) -> OptimizerRun:
+    """With what is known of the intensity."""
+    return directives.recompute(desk.context, Silent())
+
+
+def levels(run: OptimizerRun, workload: str) -> Mapping[str, Mapping[str, float]]:
+    return {entry["workload"]: entry["levels"] for entry in run.inputs["workloads"]}[workload]
+
+
+def latest_run(desk: Desk) -> OptimizerRun:
+    run, _ = directives.current(desk.context, TENANT)
+    assert run is not None
+    return run
+
+
+def test_nothing_is_known_at_first(desk: Desk) -> None:
+    assert directives.current(desk.context, TENANT) == (None, [])
+
+
+def test_without_evidence_everything_runs_at_l0(desk: Desk) -> None:
+    dirty(desk)
+    mix = ensure(desk, "default")["default"]
+    assert mix.probabilities == AT_L0
+    assert mix.evidence == "none"
+    run = latest_run(desk)
+    assert (run.outcome, run.created_at) == ("solved", NOON)
+    assert "ptimal" in run.solver_status
+    assert run.reason == "every workload keeps 90.0% of its own L0 quality"
+    assert run.inputs["phi"] == 1.0
+    assert run.inputs["past_hours"] == 2
+    assert run.inputs["intensity"]["intensity_g_per_kwh"] == 600.0
+    assert run.inputs["intensity"]["start"] == NOON.isoformat()
+    assert run.inputs["rule"] == {"xi": 0.1, "kept_at_l0": 0.01}
+    assert run.inputs["hardware"]["pue"] == 1.0
+    assert levels(run, "default") == {"L0": {"energy_j": 1.0, "device_s": 1.0, "win_rate": 0.5}}
+
+
+def test_a_declared_prior_stands_in(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    mix = ensure(desk, "default")["default"]
+    assert mix.evidence == "prior, not measured"
+    assert mix.binding is True
+    assert mix.probabilities[0] >= 0.01
+    assert sum(mix.probabilities[1:]) > 0.5
+    found = levels(latest_run(desk), "default")
+    assert found["L2"]["energy_j"] == pytest.approx(PAPER_PRIOR.relative_energy[2])
+    quality = sum(p * found[f"L{level}"]["win_rate"] for level, p in enumerate(mix.probabilities))
+    assert quality == pytest.approx(0.9 * 0.5)
+
+
+def test_a_prior_of_other_levels_is_no_prior(desks: Desks) -> None:
+    desk = desks.desk(prior="paper", directives=["", "short"])
+    dirty(desk)
+    assert ensure(desk, "default")["default"].probabilities == (1.0, 0.0)
+
+
+def test_a_clean_hour_gives_up_no_quality(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk, now=100.0, clean=600.0)
+    assert ensure(desk, "default")["default"].probabilities == AT_L0
+    assert latest_run(desk).inputs["phi"] == 0.0
+
+
+def test_verdicts_outweigh_the_prior(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    judge(desk, "bad", 1, losses=60)
+    judge(desk, "bad", 2, losses=60)
+    judge(desk, "good", 2, wins=60)
+    found = ensure(desk, "bad", "good", "unknown")
+    assert found["bad"].probabilities[0] > 0.85
+    assert found["bad"].evidence == "measured"
+    assert found["good"].probabilities[2] == pytest.approx(0.99)
+    assert found["unknown"].probabilities[0] < 0.5
+
+
+def test_no_workload_pays_for_another(desk: Desk) -> None:
+    dirty(desk)
+    for workload in ("good", "bad"):
+        profile(desk, workload, (100.0, 30.0, 15.0))
+    judge(desk, "good", 2, wins=200)
+    judge(desk, "bad", 2, losses=200)
+    found = ensure(desk, "good", "bad")
+    assert found["good"].probabilities == pytest.approx((0.01, 0.0, 0.99))
+    assert found["good"].binding is False
+    assert found["bad"].probabilities[0] > 0.89
+    assert found["bad"].binding is True
+
+
+def test_a_level_without_verdicts_is_not_used(desk: Desk) -> None:
+    dirty(desk)
+    profile(desk, "default", (100.0, 30.0, 1.0))
+    judge(desk, "default", 1, wins=100)
+    mix = ensure(desk, "default")["default"]
+    assert mix.probabilities == pytest.approx((0.01, 0.99, 0.0))
+
+
+def test_a_level_without_a_profile_is_not_used(desk: Desk) -> None:
+    dirty(desk)
+    profile(desk, "default", (100.0, 30.0))
+    judge(desk, "default", 2, wins=100)
+    assert ensure(desk, "default")["default"].probabilities == AT_L0
+
+
+@pytest.mark.parametrize(("requests", "energy_j"), [(9, 100.0 * PAPER_PRIOR.relative_energy[1]), (10, 90.0)])
+def test_a_thin_profile_gives_way_to_a_declared_prior(desks: Desks, requests: int, energy_j: float) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    profile(desk, "default", (100.0, 90.0, 80.0), requests=requests)
+    ensure(desk, "default")
+    assert levels(latest_run(desk), "default")["L1"]["energy_j"] == pytest.approx(energy_j)
+
+
+def test_known_workloads_are_left_alone(desk: Desk) -> None:
+    dirty(desk)
+    first = ensure(desk, "default")["default"]
+    desk.clock.advance(seconds=1)
+    assert ensure(desk, "default")["default"] == first
+    assert set(ensure(desk, "default", "mail")) == {"default", "mail"}
+    assert desk.rows("SELECT count(*) FROM optimizer_runs") == [2]
+
+
+def spent(desk: Desk, energies: Sequence[float], **changes: object) -> None:
+    """Results of one batch, one per figure."""
+    with desk.context.database.transaction() as connection:
+        batch = store_batch(connection, lines=len(energies))
+        rows = [
+            a_result(batch, number, energy_j=energy, device_s=energy / 10, finished_at=desk.clock.now(), **changes)
+            for number, energy in enumerate(energies, 1)
+        ]
+        results.record(connection, rows)
+
+
+def test_profiles_come_from_the_ledger(desk: Desk) -> None:
+    dirty(desk)
+    spent(desk, [10.0, 20.0, 30.0], level=0)
+    spent(desk, [1.0], level=2)
+    spent(desk, [7.0], workload="mail")
+    spent(desk, [500.0], status_code=400)
+    spent(desk, [500.0], model="another")
+    run = recompute(desk)
+    stored = desk.rows("SELECT workload, level, requests, energy_j, energy_sd_j, device_s FROM profiles ORDER BY 1, 2")
+    assert stored == [("default", 0, 3, 20.0, 10.0, 2.0), ("default", 2, 1, 1.0, 0.0, 0.1), ("mail", 0, 1, 7.0, 0, 0.7)]
+    assert set(current(desk)) == {"default", "mail"}
+    shares = {entry["workload"]: entry["share"] for entry in run.inputs["workloads"]}
+    assert shares == {"default": 0.8, "mail": 0.2}
+
+
+def test_what_is_older_than_a_month_no_longer_counts(desk: Desk) -> None:
+    spent(desk, [1000.0])
+    desk.clock.advance(services_intensity.PAST + timedelta(seconds=1))
+    spent(desk, [10.0])
+    recompute(desk)
+    assert desk.rows("SELECT requests, energy_j FROM profiles") == [(1, 10.0)]
+
+
+def test_a_run_without_any_workload(desk: Desk) -> None:
+    dirty(desk)
+    run = recompute(desk)
+    assert (run.outcome, run.solver_status) == ("solved", "no workload yet")
+    assert current(desk) == {}
+
+
+def test_without_intensity_a_new_workload_runs_at_l0(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    assert ensure(desk, "default")["default"].probabilities == AT_L0
+    run = latest_run(desk)
+    assert run.outcome == "l0"
+    assert run.reason == "No recent carbon intensity of zone WORLD is known. Everything runs at L0."
+    assert run.inputs["intensity"] is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "outcome"), [(1, "solved"), (3, "solved"), (4, "last_good"), (24, "last_good"), (25, "l0")]
+)
+def test_the_last_good_mix_stays_for_a_day(desks: Desks, hours: int, outcome: str) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    good = ensure(desk, "default")["default"].probabilities
+    assert good != AT_L0
+    desk.clock.advance(hours=hours)
+    run = recompute(desk)
+    assert run.outcome == outcome
+    assert current(desk)["default"].probabilities == (AT_L0 if outcome == "l0" else good)
+    assert latest_run(desk) == run
+    if outcome == "last_good":
+        assert run.reason.endswith("The last good mixes stay.")
+        assert ensure(desk, "mail")["mail"].probabilities == AT_L0
+
+
+def test_good_mixes_return_with_the_intensity(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    good = ensure(desk, "default")["default"].probabilities
+    desk.clock.advance(hours=30)
+    recompute(desk)
+    assert current(desk)["default"].probabilities == AT_L0
+    desk.clock.advance(hours=1)
+    dirty(desk)
+    recompute(desk)
+    assert current(desk)["default"].probabilities == pytest.approx(good)
+
+
+class Provider(StaticProvider):
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(300.0, basis="lifecycle-average")
+        self.asked: list[tuple[datetime, datetime]] = []
+
+    def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
+        self.asked.append((start, end))
+        return super().fetch(zone, start, end)
+
+
+def test_only_missing_hours_are_fetched(desk: Desk) -> None:
+    provider = Provider()
+    assert services_intensity.refresh(desk.context, provider) == 721
+    assert services_intensity.refresh(desk.context, provider) == 0
+    desk.clock.advance(minutes=150)
+    assert services_intensity.refresh(desk.context, provider) == 2
+    assert provider.asked[1:] == [(NOON + HOUR, NOON + 3 * HOUR)]
+    desk.clock.advance(days=60)
+    assert services_intensity.refresh(desk.context, provider) == 721
+    assert desk.rows("SELECT count(*), min(provider) FROM intensity") == [(723 + 721, "static")]
+
+
+def test_a_batch_brings_mixes_for_its_workloads(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    desk.validated(jsonl([line()]), metadata={"sprout_workload": "mail"})
+    assert current(desk)["mail"].evidence == "prior, not measured"
+
+
+def test_a_refresh_that_fails_says_so(desk: Desk) -> None:
+    with pytest.raises(IntensityUnavailable):
+        services_intensity.refresh(desk.context, Silent())
+    assert desk.rows("SELECT count(*) FROM intensity") == [0]
+
+
+def test_recomputing_brings_the_intensity_up_to_date(desk: Desk) -> None:
+    run = directives.recompute(desk.context, Provider())
+    assert run.outcome == "solved"
+    assert run.inputs["intensity"]["start"] == NOON.isoformat()
+    assert run.inputs["past_hours"] == 721
+    assert run.inputs["phi"] == 0.0
