@@ -4,15 +4,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from app.domain.batch import MOVES, BatchStatus
 from app.domain.errors import NotFound
-from app.store import batches, shards
+from app.store import batches, results, shards
 from app.store.batches import Batch
 from app.store.database import Database
 from tests.support.clock import NOON
-from tests.support.factories import shard_id, store_batch
+from tests.support.factories import a_result, shard_id, store_batch
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -157,3 +157,11 @@ def test_times_come_back_in_utc(connection: Connection) -> None:
     created_at = batches.get(connection, "default", batch.id).created_at
     assert created_at.utcoffset() == timedelta(0)
     assert created_at == NOON
+
+
+def test_what_belongs_to_a_batch_goes_with_it(connection: Connection) -> None:
+    batch = store_batch(connection, lines=2, ranges=[(1, 2)])
+    results.record(connection, [a_result(batch, 1)])
+    connection.execute(text("DELETE FROM batches"))
+    for table in ("requests", "shards", "results", "responses"):
+        assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0

@@ -292,13 +292,3 @@ def test_what_finished_since(connection: Connection) -> None:
     results.record(connection, [a_result(other, 1, finished_at=NOON + timedelta(hours=1))])
     found = results.finished_since(connection, batch.id, NOON + timedelta(seconds=3), 4)
     assert [result.custom_id for result in found] == [f"request-{number}" for number in (7, 6, 5, 4)]
-
-
-def test_results_go_with_their_batch(database: Database) -> None:
-    with database.transaction() as connection:
-        batch = store_batch(connection, lines=2, ranges=[(1, 2)])
-        results.record(connection, [a_result(batch, 1)])
-    with database.transaction() as connection:
-        connection.execute(text("DELETE FROM batches"))
-        for table in ("requests", "shards", "results", "responses"):
-            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0
