@@ -11,12 +11,14 @@ from typing import Any
 import httpx
 
 from app.domain.completion import Completion, EngineRequest, error_body
-from app.domain.errors import ConfigurationError, EngineFailed
+from app.domain.errors import ConfigurationError, EngineUnavailable
 from workers.engines.streaming import StreamingEngine, completion
 
 CONNECT_S = 10.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+AWAY = frozenset({429, 502, 503, 504})
+"""Statuses that speak of the server, or of a proxy before it, and not of the request."""
 
 _jitter = random.SystemRandom()
 
@@ -63,23 +65,31 @@ class OpenAIEngine(StreamingEngine):
         """Tries again after 429, 5xx and lost connections for as long as `timeout_s` allows.
 
         Raises:
-            EngineFailed: the server could not be reached in that time, or refuses the key.
+            EngineUnavailable: the server was away or busy all that time, or refuses the key: no line is to blame.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         pause_s = FIRST_PAUSE_S
         while True:
-            failure: EngineFailed | None = None
+            failure: EngineUnavailable | None = None
             after_s = 0.0
             try:
                 response = await self._post(request, deadline - clock())
             except httpx.TransportError as exc:
-                failure = EngineFailed(f"The server {self._base_url} does not answer ({exc!r}): check that it runs.")
+                failure = EngineUnavailable(
+                    f"The server {self._base_url} does not answer ({exc!r}): check that it runs."
+                )
                 failure.__cause__ = exc
             else:
                 if response.status_code == httpx.codes.UNAUTHORIZED:
-                    raise EngineFailed(f"The server {self._base_url} refuses the API key: check the setting.")
-                if response.status_code != httpx.codes.TOO_MANY_REQUESTS and response.status_code < 500:
+                    raise EngineUnavailable(
+                        f"The server {self._base_url} refuses the API key: check SPROUT_ENGINE_KEY."
+                    )
+                if response.status_code in AWAY:
+                    failure = EngineUnavailable(
+                        f"The server {self._base_url} answers {response.status_code}: it is busy."
+                    )
+                elif response.status_code < 500:
                     return _completion(request.key, response)
                 after_s = _retry_after_s(response)
             after_s = max(after_s, pause_s * _jitter.uniform(0.5, 1.0))

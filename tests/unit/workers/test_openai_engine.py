@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.domain.completion import Completion, EngineRequest
-from app.domain.errors import ConfigurationError, EngineFailed
+from app.domain.errors import ConfigurationError, EngineUnavailable
 from tests.support.openai_server import DROP, OpenAIServer, Response, failing_first
 from workers.engines import openai
 from workers.engines.openai import OpenAIEngine
@@ -54,17 +54,18 @@ def test_a_refusal_is_the_completion_and_is_not_asked_again(server: OpenAIServer
     assert len(server.requests) == 1
 
 
-def test_a_server_that_stays_busy_gives_its_own_answer_at_the_end(server: OpenAIServer) -> None:
-    server.on_request = lambda body: Response(status=503, body={"error": {"message": "overloaded"}})
+def test_a_request_that_breaks_the_server_every_time_gets_its_answer_at_the_end(server: OpenAIServer) -> None:
+    server.on_request = lambda body: Response(status=500, body={"error": {"message": "broken"}})
     one = answer(server, timeout_s=0.5)
-    assert (one.status_code, one.body["error"]["message"]) == (503, "overloaded")
+    assert (one.status_code, one.body["error"]["message"]) == (500, "broken")
     assert len(server.requests) > 2
 
 
 @pytest.mark.parametrize("form", [lambda: "7", lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=7))])
 def test_retry_after_beyond_the_time_out_ends_the_attempts(server: OpenAIServer, form: Callable[[], str]) -> None:
     server.on_request = lambda body: Response(status=429, body={"error": {}}, headers={"Retry-After": form()})
-    assert answer(server, timeout_s=2).status_code == 429
+    with pytest.raises(EngineUnavailable, match="answers 429"):
+        answer(server, timeout_s=2)
     assert len(server.requests) == 1
 
 
@@ -89,7 +90,7 @@ def test_a_lost_connection_is_made_again(server: OpenAIServer) -> None:
 def test_a_server_that_cannot_be_reached_fails_the_engine_and_loses_no_line() -> None:
     with OpenAIServer() as gone:
         pass
-    with pytest.raises(EngineFailed, match=f"{gone.url} does not answer"):
+    with pytest.raises(EngineUnavailable, match=f"{gone.url} does not answer"):
         answer(gone, timeout_s=0.5)
 
 
@@ -106,8 +107,15 @@ def test_a_server_that_comes_up_late_is_found() -> None:
 
 def test_a_refused_key_loses_no_line(server: OpenAIServer) -> None:
     server.on_request = lambda body: Response(status=401, body={"error": {"message": "bad key"}})
-    with pytest.raises(EngineFailed, match="API key"):
+    with pytest.raises(EngineUnavailable, match="API key"):
         answer(server, api_key="wrong")
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_that_stays_busy_loses_no_line(server: OpenAIServer, status: int) -> None:
+    server.on_request = lambda body: Response(status=status, text="<html>busy</html>")
+    with pytest.raises(EngineUnavailable, match=f"answers {status}"):
+        answer(server, timeout_s=0.5)
 
 
 def test_the_key_and_the_model_of_the_settings_are_sent(server: OpenAIServer) -> None:
