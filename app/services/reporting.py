@@ -27,7 +27,7 @@ MIN_L0_REQUESTS = 5
 class L0Method(StrEnum):
     """What the estimate of L0's cost rests on, best first."""
 
-    ACTUAL = "every request ran at L0"
+    ACTUAL = "no request drew a level above L0"
     PINNED = "every level was pinned by the user"
     RANDOMISED = "requests of this batch drawn at L0, weighted by inverse propensity"
     PROFILE = "mean of this workload's earlier requests at L0"
@@ -96,7 +96,7 @@ def estimate_l0(
     spent_j, spent_g = sum(t.energy_j for t in own), sum(t.operational_g + t.embodied_g for t in own)
     fixed_j, fixed_g = sum(t.pinned_energy_j for t in own), sum(t.pinned_g for t in own)
     if all(total.level == L0 or total.drawn == 0 for total in own):
-        method = L0Method.ACTUAL if all(total.level == L0 for total in own) else L0Method.PINNED
+        method = L0Method.ACTUAL if drawn or all(total.level == L0 for total in own) else L0Method.PINNED
         return _estimate(workload, method, drawn, (spent_j, 0.0), (spent_g, 0.0), 0.0, 0.0)
     energy, grams = (mean_at_l0(sums) for sums in results.l0_sums(connection, batch.id, workload))
     if energy is not None and grams is not None and energy.requests >= MIN_L0_REQUESTS:
