@@ -31,7 +31,8 @@ def tenant(
     """
     key = context.settings.api_key
     if key is not None:
-        given = (authorization or "").removeprefix("Bearer ").encode()
+        # Headers arrive as Latin-1, whatever was meant: back to the bytes.
+        given = (authorization or "").removeprefix("Bearer ").encode("latin-1")
         if not hmac.compare_digest(given, key.get_secret_value().encode()):
             raise HTTPException(401, "Incorrect API key provided: send the key of SPROUT_API_KEY as bearer token.")
     elif origin is not None or request.url.hostname not in LOOPBACK:

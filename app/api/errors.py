@@ -49,8 +49,10 @@ async def _sprout_error(_: Request, exc: Exception) -> JSONResponse:
 async def _invalid(_: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
     first = exc.errors()[0]
-    param = ".".join(str(part) for part in first["loc"][1:]) or None
-    return _answer(400, f"Invalid value for '{param}': {first['msg']}.", param=param)
+    place, *names = first["loc"]
+    # Of a body that is not JSON, the location is a number of characters.
+    param = ".".join(name for name in names if isinstance(name, str)) or None
+    return _answer(400, f"Invalid value for '{param or place}': {first['msg']}.", param=param)
 
 
 async def _http(_: Request, exc: Exception) -> JSONResponse:

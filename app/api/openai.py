@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 
 from app.api.access import Caller, Services
-from app.api.shapes import CreateBatch, batch_shape, file_shape, list_shape
+from app.api.shapes import CreateBatch, Text, batch_shape, file_shape, list_shape
 from app.services import batches, files
 
 router = APIRouter(prefix="/v1")
@@ -19,7 +19,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 @router.post("/files")
 def upload_file(context: Services, tenant: Caller, file: UploadFile, purpose: Annotated[str, Form()]) -> Any:
-    name = file.filename or "batch.jsonl"
+    name = (file.filename or "batch.jsonl").replace("\0", "")
     return file_shape(files.upload(context, tenant, filename=name, purpose=purpose, chunks=_chunks(file)))
 
 
@@ -32,7 +32,7 @@ def _chunks(file: UploadFile) -> Iterator[bytes]:
 def list_files(
     context: Services,
     tenant: Caller,
-    purpose: str | None = None,
+    purpose: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
 ) -> Any:
     found = files.newest(context, tenant, purpose=purpose, limit=limit)
@@ -40,18 +40,18 @@ def list_files(
 
 
 @router.get("/files/{file_id}")
-def retrieve_file(context: Services, tenant: Caller, file_id: str) -> Any:
+def retrieve_file(context: Services, tenant: Caller, file_id: Text) -> Any:
     return file_shape(files.content(context, tenant, file_id)[0])
 
 
 @router.get("/files/{file_id}/content")
-def file_content(context: Services, tenant: Caller, file_id: str) -> FileResponse:
+def file_content(context: Services, tenant: Caller, file_id: Text) -> FileResponse:
     file, path = files.content(context, tenant, file_id)
     return FileResponse(path, filename=file.filename, media_type="application/octet-stream")
 
 
 @router.delete("/files/{file_id}")
-def delete_file(context: Services, tenant: Caller, file_id: str) -> Any:
+def delete_file(context: Services, tenant: Caller, file_id: Text) -> Any:
     files.delete(context, tenant, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
 
@@ -70,18 +70,18 @@ def create_batch(context: Services, tenant: Caller, body: CreateBatch) -> Any:
 
 
 @router.get("/batches")
-def list_batches(context: Services, tenant: Caller, after: str | None = None, limit: Limit = 20) -> Any:
+def list_batches(context: Services, tenant: Caller, after: Text | None = None, limit: Limit = 20) -> Any:
     page, has_more = batches.newest(context, tenant, after=after, limit=limit)
     return list_shape([batch_shape(batch, counts) for batch, counts in page], has_more=has_more)
 
 
 @router.get("/batches/{batch_id}")
-def retrieve_batch(context: Services, tenant: Caller, batch_id: str) -> Any:
+def retrieve_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
     return batch_shape(*batches.get(context, tenant, batch_id))
 
 
 @router.post("/batches/{batch_id}/cancel")
-def cancel_batch(context: Services, tenant: Caller, batch_id: str) -> Any:
+def cancel_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
     return batch_shape(*batches.cancel(context, tenant, batch_id))
 
 

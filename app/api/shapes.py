@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints
 
 from app.store.batches import Batch, Counts
 from app.store.files import File
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""What PostgreSQL can hold or look for: no NUL."""
 
 
 class CreateBatch(BaseModel):
     """Body of `POST /v1/batches`."""
 
-    input_file_id: str
+    input_file_id: Text
     endpoint: str
     completion_window: str
     metadata: dict[str, str] | None = None

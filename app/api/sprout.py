@@ -9,9 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.api.access import Caller, Services
+from app.api.shapes import Text
 from app.services import batches, directives, finalization, reporting
 
 router = APIRouter(prefix="/sprout/v1")
+
+YEAR_9999 = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 @router.get("/directives")
@@ -22,7 +25,7 @@ def current_directives(context: Services, tenant: Caller) -> Any:
 
 
 @router.get("/batches/{batch_id}/report")
-def batch_report(context: Services, tenant: Caller, batch_id: str) -> Any:
+def batch_report(context: Services, tenant: Caller, batch_id: Text) -> Any:
     """Requests, tokens, energy and footprint per level, and the estimate of L0's cost."""
     found = asdict(reporting.report(context, tenant, batch_id))
     found.pop("batch")
@@ -33,8 +36,8 @@ def batch_report(context: Services, tenant: Caller, batch_id: str) -> Any:
 def live_results(
     context: Services,
     tenant: Caller,
-    batch_id: str,
-    since: float = 0.0,
+    batch_id: Text,
+    since: Annotated[float, Query(ge=0, lt=YEAR_9999)] = 0.0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
 ) -> Any:
     """Results recorded at or after `since` (Unix seconds) while the batch runs, oldest first.

@@ -31,7 +31,7 @@ class Client:
         if not base_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"SPROUT_API_URL={base_url} is not an address such as http://127.0.0.1:8000.")
         self._url = base_url
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
         timeout = httpx.Timeout(30.0, read=300.0, write=300.0)
         # A proxy of the environment is for the world outside, not for this machine.
         proxied = httpx.URL(base_url).host not in LOOPBACK
