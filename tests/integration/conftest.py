@@ -8,6 +8,7 @@ import pytest
 from app.embedded.postgres import EmbeddedPostgres
 from app.store.database import Database
 from app.store.tables import metadata
+from tests.support.api import Api
 from tests.support.clock import FakeClock
 from tests.support.dispatcher import RecordingDispatcher
 from tests.support.engine import EchoEngine
@@ -50,3 +51,8 @@ def engine() -> Iterator[EchoEngine]:
     opened = EchoEngine()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def api(desk: Desk) -> Api:
+    return Api(desk.context)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from app.services import directives
+from app.store import results
+from tests.support.api import Api, error_of
+from tests.support.clock import NOON
+from tests.support.engine import EchoEngine
+from tests.support.factories import a_result, line, store_batch
+from tests.support.services import Desk, jsonl
+
+RUN_KEYS = {"id", "created_at", "outcome", "solver_status", "reason", "inputs"}
+MIX_KEYS = {"id", "workload", "probabilities", "evidence", "binding", "created_at"}
+LEVEL_KEYS = {
+    "workload", "level", "answered", "requests", "prompt_tokens", "completion_tokens", "energy_j", "device_s",
+    "operational_g", "embodied_g", "drawn", "pinned_energy_j", "pinned_g",
+}  # fmt: skip
+L0_KEYS = {
+    "workload", "method", "requests", "energy_j", "energy_j_interval", "footprint_g", "footprint_g_interval",
+}  # fmt: skip
+
+
+def test_no_directives_yet(api: Api) -> None:
+    assert api.get("/sprout/v1/directives") == {"run": None, "mixes": []}
+
+
+def test_directives_with_their_run(api: Api, desk: Desk) -> None:
+    with desk.context.database.transaction() as connection:
+        directives.ensure_mixes(desk.context, connection, "default", ["b", "a"])
+    found = api.get("/sprout/v1/directives")
+    assert set(found["run"]) == RUN_KEYS
+    assert found["run"]["outcome"] == "l0"
+    assert [mix["workload"] for mix in found["mixes"]] == ["a", "b"]
+    assert all(set(mix) == MIX_KEYS for mix in found["mixes"])
+    assert found["mixes"][0]["probabilities"] == [1.0, 0.0, 0.0]
+
+
+def test_a_report(api: Api, desk: Desk, engine: EchoEngine) -> None:
+    batch = desk.validated(jsonl([line("a"), line("b", text="[refuse]")]))
+    desk.work(desk.worker(engine))
+    found = api.get(f"/sprout/v1/batches/{batch.id}/report")
+    assert set(found) == {"levels", "l0", "machines", "mixes", "energy_bases", "intensity_bases"}
+    assert [set(level) for level in found["levels"]] == [LEVEL_KEYS] * 2
+    assert [set(estimate) for estimate in found["l0"]] == [L0_KEYS]
+    assert set(found["machines"]) == {"energy_j", "idle_energy_j", "idle_device_s"}
+    assert set(found["mixes"]["default"]) == MIX_KEYS
+
+
+@pytest.mark.parametrize("what", ["report", "results"])
+def test_an_unknown_batch(api: Api, what: str) -> None:
+    assert "batch_none" in error_of(api("GET", f"/sprout/v1/batches/batch_none/{what}"), 404)["message"]
+
+
+def test_live_results(api: Api, desk: Desk) -> None:
+    with desk.context.database.transaction() as connection:
+        batch = store_batch(connection, lines=3)
+        found = [a_result(batch, number, finished_at=NOON.replace(microsecond=number * 1000)) for number in (3, 1, 2)]
+        results.record(connection, found)
+    path = f"/sprout/v1/batches/{batch.id}/results"
+    everything = api.get(path)["data"]
+    assert [entry["custom_id"] for entry in everything] == ["request-1", "request-2", "request-3"]
+    assert set(everything[0]) == {"id", "custom_id", "response", "error", "sprout", "finished_at"}
+    since = everything[1]["finished_at"]
+    assert [entry["custom_id"] for entry in api.get(f"{path}?since={since!r}")["data"]] == ["request-2", "request-3"]
+    assert [entry["custom_id"] for entry in api.get(f"{path}?limit=1")["data"]] == ["request-1"]
+    assert api.get(f"{path}?since={since + 1}")["data"] == []
+
+
+@pytest.mark.parametrize("since", ["nan", "inf", "-inf", "1e300", "-1e300", "1e12", "-1e12", "x"])
+def test_a_time_that_cannot_be(api: Api, desk: Desk, since: str) -> None:
+    batch_id = desk.submit(jsonl([line()]))
+    error = error_of(api("GET", f"/sprout/v1/batches/{batch_id}/results?since={since}"), 400)
+    assert error["param"] == "since"
