@@ -70,7 +70,7 @@ def _files(path: Path) -> Sequence[Path]:
 
 def _read(path: Path) -> Iterator[Document]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise InvalidInput(f"{path} cannot be read as UTF-8 text: {exc}.") from exc
     if path.suffix.lower() != JSONL_SUFFIX:
@@ -82,8 +82,11 @@ def _read(path: Path) -> Iterator[Document]:
         try:
             entry = json.loads(line)
             name, body = entry.get("id", number), entry["text"]
+            f"{name}{body}".encode()  # JSON can say half of a surrogate pair
         except (ValueError, KeyError, AttributeError, TypeError) as exc:
-            raise InvalidInput(f'{path}, line {number}: write an object with "id" and "text" on each line.') from exc
+            raise InvalidInput(
+                f'{path}, line {number}: write an object with "id" and "text", in valid Unicode, on each line.'
+            ) from exc
         if not isinstance(body, str):
             raise InvalidInput(f'{path}, line {number}: "text" must be a text.')
         yield Document(name=f"{path}#{name}", text=body)
@@ -123,8 +126,10 @@ def _cut(piece: str, limit: int, count: Callable[[str], int], how: str) -> list[
         return _pack(re.split(r"(?<=[.!?。！？])\s+|\n", piece), " ", limit, count, finer=_WORDS)  # noqa: RUF001
     if how == _WORDS:
         return _pack(piece.split(), " ", limit, count, finer=_CHARACTERS)
-    size = max(len(piece) * limit // (2 * (count(piece) + 2)), 1)
-    return [piece[start : start + size] for start in range(0, len(piece), size)]
+    if len(piece) == 1 or count(piece) + 2 <= limit:
+        return [piece]
+    middle = len(piece) // 2
+    return [*_cut(piece[:middle], limit, count, how), *_cut(piece[middle:], limit, count, how)]
 
 
 class Summary:
@@ -152,10 +157,11 @@ class Summary:
     def advance(self, answers: Sequence[str]) -> None:
         """Take the answers to this round's requests, in their order."""
         self._round += 1
-        if len(answers) == 1:
-            self.text = answers[0].strip()
+        merged = "\n\n".join(answers).strip()
+        if len(answers) == 1 or not merged:
+            self.text = merged
         else:
-            self._pieces = split("\n\n".join(answers), limit=self._limit, count=self._count)
+            self._pieces = split(merged, limit=self._limit, count=self._count)
 
 
 def body(model: str, prompt: str) -> dict[str, Any]:
