@@ -53,7 +53,7 @@ types: install
 	$(BIN)/mypy
 
 imports: install
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 # The state of the demo, .sprout, is kept: a stack may be running on it.
 clean:
