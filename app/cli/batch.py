@@ -45,7 +45,7 @@ def run(source: Path, output: Path, window: str, workload: str | None, level: st
     """
     console = Console(stderr=True)
     errors = output.with_suffix(".errors.jsonl")
-    _check_target(output, force)
+    _check_target(source, output, errors, force)
     controls = {WORKLOAD_KEY: workload, LEVEL_KEY: level}
     stated = {key: value for key, value in controls.items() if value is not None}
     with connect(load(), console) as client:
@@ -69,7 +69,9 @@ def run(source: Path, output: Path, window: str, workload: str | None, level: st
     _conclude(console, ended, output, errors)
 
 
-def _check_target(output: Path, force: bool) -> None:
+def _check_target(source: Path, output: Path, errors: Path, force: bool) -> None:
+    if source.resolve() in (output.resolve(), errors.resolve()):
+        raise InvalidInput(f"Answers and errors would replace {source} itself: name another output file.")
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists: name another output file, or add --force to replace it.")
     if not output.parent.is_dir():
@@ -119,7 +121,7 @@ def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]
 def show_faults(console: Console, ended: Mapping[str, Any], source: Path) -> None:
     """Why a batch was refused, line by line."""
     faults = ended["errors"]["data"]
-    console.print(f"{source} was refused; nothing was run.", highlight=False)
+    console.print(f"{source} was refused; nothing was run.", highlight=False, markup=False, soft_wrap=True)
     for fault in faults:
         console.print(f"  {fault['message']}", highlight=False, markup=False, soft_wrap=True)
 
@@ -127,9 +129,9 @@ def show_faults(console: Console, ended: Mapping[str, Any], source: Path) -> Non
 def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: Path) -> None:
     counts = ended["request_counts"]
     if ended["output_file_id"]:
-        console.print(f"{counts['completed']} answers in {output}", highlight=False)
+        console.print(f"{counts['completed']} answers in {output}", highlight=False, markup=False, soft_wrap=True)
     if ended["error_file_id"]:
-        console.print(f"{counts['failed']} errors in {errors}", highlight=False)
+        console.print(f"{counts['failed']} errors in {errors}", highlight=False, markup=False, soft_wrap=True)
     if ended["status"] != BatchStatus.COMPLETED:
         console.print(f"The batch {ended['status']}.", highlight=False)
     if ended["status"] != BatchStatus.COMPLETED or counts["failed"]:

@@ -31,11 +31,15 @@ class Client:
         if not base_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"SPROUT_API_URL={base_url} is not an address such as http://127.0.0.1:8000.")
         self._url = base_url
+        self._reached = False
         headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
         timeout = httpx.Timeout(30.0, read=300.0, write=300.0)
-        # A proxy of the environment is for the world outside, not for this machine.
-        proxied = httpx.URL(base_url).host not in LOOPBACK
-        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, trust_env=proxied)
+        try:
+            # A proxy of the environment is for the world outside, not for this machine.
+            proxied = httpx.URL(base_url).host not in LOOPBACK
+            self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, trust_env=proxied)
+        except httpx.InvalidURL as exc:
+            raise ConfigurationError(f"SPROUT_API_URL={base_url} is not an address: {exc}.") from exc
 
     def __enter__(self) -> Client:
         return self
@@ -103,13 +107,13 @@ class Client:
             unfinished.unlink(missing_ok=True)
 
     def _ask(self, path: str, **query: str | float) -> Mapping[str, Any]:
-        """GET, patient with an API that is restarted meanwhile."""
+        """GET, patient with an API that is restarted meanwhile, but not with one that was never there."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 return self._call("GET", path, params=query)
             except ServiceUnavailable:
-                if time.monotonic() > deadline:
+                if not self._reached or time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_S)
 
@@ -120,7 +124,11 @@ class Client:
             raise self._away(exc) from exc
         if response.status_code >= 400:
             _refuse(response)
-        body: Mapping[str, Any] = response.json()
+        try:
+            body: Mapping[str, Any] = response.json()
+        except ValueError as exc:
+            raise ConfigurationError(f"What answers at {self._url} is not Sprout's API: set SPROUT_API_URL.") from exc
+        self._reached = True
         return body
 
     def _away(self, exc: httpx.TransportError) -> ServiceUnavailable:

@@ -47,7 +47,7 @@ def summarize(paths: tuple[Path, ...], output: Path, window: str, part_tokens: i
     """
     console = Console(stderr=True)
     settings = load()
-    documents = read_documents(paths)
+    documents = read_documents(paths, leave_out=output)
     if not output.absolute().parent.is_dir():
         raise InvalidInput(f"The folder {output.parent} does not exist: create it first.")
     done = _already_done(output, documents)
@@ -65,7 +65,8 @@ def summarize(paths: tuple[Path, ...], output: Path, window: str, part_tokens: i
             console.print("Interrupted: the same command goes on where it stopped.")
             sys.exit(INTERRUPTED)
         show_reports(console, [client.report(batch_id) for batch_id in pipeline.batch_ids])
-    console.print(f"{len(done)} of {len(documents)} summaries in {output}", highlight=False)
+    ended = f"{len(done)} of {len(documents)} summaries in {output}"
+    console.print(ended, highlight=False, markup=False, soft_wrap=True)
     if pipeline.faults:
         for fault in pipeline.faults:
             console.print(f"  {fault}", highlight=False, markup=False, soft_wrap=True)
@@ -95,13 +96,13 @@ def _already_done(output: Path, documents: Sequence[Document]) -> dict[str, Entr
         return {}
     digests = {document.name: document.digest for document in documents}
     found: dict[str, Entry] = {}
-    for number, line in enumerate(output.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(output.read_bytes().split(b"\n"), 1):
         try:
             entry = json.loads(line) if line else None
-        except ValueError as exc:
+            if entry and digests.get(entry["document"]) == entry["sha256"]:
+                found[entry["document"]] = entry
+        except (ValueError, KeyError, TypeError) as exc:
             raise InvalidInput(f"{output}, line {number} is not a summary: name another output file.") from exc
-        if entry and digests.get(entry["document"]) == entry["sha256"]:
-            found[entry["document"]] = entry
     return found
 
 
@@ -174,11 +175,11 @@ class Pipeline:
         newest = max(since - OVERLAP_S, 0.0)
         while True:
             page = self._client.results_since(batch_id, newest)
-            fresh = [result for result in page if result["custom_id"] not in answers]
-            answers.update({result["custom_id"]: result for result in fresh})
-            newest = max([newest, *(float(result["finished_at"]) for result in page)])
-            if not fresh:
+            answers.update({result["custom_id"]: result for result in page})
+            latest = max([newest, *(float(result["finished_at"]) for result in page)])
+            if latest == newest:
                 return newest
+            newest = latest
 
     def _advance(self, ready: Sequence[Summary], answers: Mapping[str, Mapping[str, Any]]) -> Sequence[Summary]:
         """Take the answers; keep finished summaries, note failures, return those that need another round."""

@@ -61,7 +61,7 @@ def energy(joules: float) -> str:
 
 def grams(amount: float) -> str:
     """Grams of CO2 equivalent; milligrams where grams would read 0."""
-    return f"{amount:.2f} g" if amount >= 1 else f"{amount * 1000:.2f} mg"
+    return f"{amount:.2f} g" if abs(amount) >= 1 else f"{amount * 1000:.2f} mg"
 
 
 def notes(reports: Sequence[Figures], answered: Sequence[Figures]) -> Sequence[str]:
@@ -91,7 +91,9 @@ def notes(reports: Sequence[Figures], answered: Sequence[Figures]) -> Sequence[s
 
 def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterable[str]:
     estimates = [estimate for report in reports for estimate in report["l0"]]
-    if {estimate["workload"] for estimate in estimates} != {row["workload"] for row in answered}:
+    if not answered:
+        return
+    if not all(map(_is_estimated, reports)):
         yield "What L0 would have cost: not known yet (too few requests of this workload ran at L0)."
         return
     if all(estimate["method"] == L0Method.PINNED for estimate in estimates):
@@ -107,3 +109,9 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
     measured = not any(estimate["method"] == L0Method.PRIOR for estimate in estimates)
     saved = f"{(gram - spent) / gram:.0%} saved ({grams(gram - spent)})" if gram and measured else "not measured here"
     yield (f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}{within}: {saved}. Rests on: {methods}.")
+
+
+def _is_estimated(report: Figures) -> bool:
+    """Whether there is an estimate of every workload that has answers."""
+    answered = {row["workload"] for row in report["levels"] if row["answered"]}
+    return answered <= {estimate["workload"] for estimate in report["l0"]}

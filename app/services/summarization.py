@@ -38,13 +38,15 @@ class Document:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def read_documents(paths: Sequence[Path]) -> Sequence[Document]:
+def read_documents(paths: Sequence[Path], *, leave_out: Path | None = None) -> Sequence[Document]:
     """The documents of files and folders, in the order given; a folder's in the order of their paths.
+
+    `leave_out` is no document where it lies in a folder: the file in which an earlier run left its summaries.
 
     Raises:
         InvalidInput: a file that is not text, Markdown or JSONL, is not UTF-8 or is empty; a name that occurs twice.
     """
-    documents = [document for path in paths for file in _files(path) for document in _read(file)]
+    documents = [document for path in paths for file in _files(path, leave_out) for document in _read(file)]
     names: set[str] = set()
     for document in documents:
         if document.name in names:
@@ -57,10 +59,11 @@ def read_documents(paths: Sequence[Path]) -> Sequence[Document]:
     return documents
 
 
-def _files(path: Path) -> Sequence[Path]:
+def _files(path: Path, leave_out: Path | None) -> Sequence[Path]:
     known = TEXT_SUFFIXES | {JSONL_SUFFIX}
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in known)
+        found = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in known)
+        return [file for file in found if leave_out is None or file.resolve() != leave_out.resolve()]
     if not path.is_file():
         raise InvalidInput(f"There is no file or folder {path}.")
     if path.suffix.lower() not in known:
