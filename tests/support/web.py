@@ -1,0 +1,61 @@
+"""A real HTTP server on loopback that answers as a test says."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    method: str
+    path: str
+    headers: Message
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int = 200
+    content: bytes = b"{}"
+    announced: int | None = None
+    """Content-Length, if it is to be a lie."""
+
+
+def as_json(value: Any, status: int = 200) -> Answer:
+    return Answer(status=status, content=json.dumps(value).encode())
+
+
+@contextmanager
+def serving(answer: Callable[[Asked], Answer]) -> Iterator[str]:
+    """The server's URL; every request is answered by `answer`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            found = answer(Asked(method=self.command, path=self.path, headers=self.headers, body=body))
+            self.send_response(found.status)
+            self.send_header("Content-Length", str(len(found.content) if found.announced is None else found.announced))
+            self.end_headers()
+            self.wfile.write(found.content)
+
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815  the names that http.server calls
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

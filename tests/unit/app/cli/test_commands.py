@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli import commands
+from app.domain.errors import ConfigurationError
+from app.ports import Queue
+from app.settings import Settings
+from tests.support.services import some_settings
+
+
+def settings(**changes: Any) -> Settings:
+    return some_settings(Path("/home/sprout"), **changes)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "gpu.example"])
+def test_the_network_needs_a_key(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="set SPROUT_API_KEY, or use 127"):
+        commands.api(settings(api_host=host))
+    assert host in commands.api(settings(api_host=host, api_key="k"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_needs_no_key(host: str) -> None:
+    command = commands.api(settings(api_host=host, api_port=8123))
+    assert command[1:5] == ("-m", "uvicorn", "--factory", "app.api.main:application")
+    assert command[command.index("--host") + 1] == host
+    assert command[command.index("--port") + 1] == "8123"
+
+
+def test_a_key_is_never_on_a_command_line() -> None:
+    secret = settings(api_key="s3cret", database_url="postgresql://u:s3cret@h/d", broker_url="redis://:s3cret@h")
+    environment = {"FLOWER_BASIC_AUTH": "user:s3cret"}
+    for command in (
+        commands.api(secret),
+        commands.beat(secret),
+        commands.worker(secret, [Queue.GENERATE]),
+        commands.flower(secret, environment),
+    ):
+        assert "s3cret" not in " ".join(command)
+
+
+def test_beat_keeps_its_schedule_in_the_home() -> None:
+    assert "--schedule=/home/sprout/run/beat" in commands.beat(settings())
+
+
+@pytest.mark.parametrize(
+    ("queues", "name", "threads", "hostname"),
+    [
+        ([Queue.GENERATE], None, 5, "generate@%h"),
+        ([Queue.SCHEDULE], "first", 4, "first@%h"),
+        ([Queue.SCHEDULE, Queue.GENERATE], None, 5, "schedule@%h"),
+    ],
+)
+def test_a_worker(queues: list[Queue], name: str | None, threads: int, hostname: str) -> None:
+    command = commands.worker(settings(shards_in_flight=5), queues, name)
+    assert f"--queues={','.join(queues)}" in command
+    assert f"--concurrency={threads}" in command
+    assert f"--hostname={hostname}" in command
+    assert "--pool=threads" in command
+
+
+@pytest.mark.parametrize("environment", [{}, {"FLOWER_BASIC_AUTH": ""}])
+def test_flower_needs_a_password(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="FLOWER_BASIC_AUTH=user:password"):
+        commands.flower(settings(), environment)
+
+
+def test_flower_listens_where_the_api_does() -> None:
+    command = commands.flower(settings(api_host="::1", flower_port=5000), {"FLOWER_BASIC_AUTH": "u:p"})
+    assert command[-2:] == ("--address=::1", "--port=5000")

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.cli.tables import energy, grams, notes, show_reports
+from app.services.reporting import L0Method
+
+WH = 3600.0
+
+
+def level(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "workload": "default", "level": number, "answered": True, "requests": 2, "prompt_tokens": 40,
+        "completion_tokens": 20, "energy_j": 10 * WH, "device_s": 1.0, "operational_g": 4.0, "embodied_g": 1.0,
+        "drawn": 2, "pinned_energy_j": 0.0, "pinned_g": 0.0, **changes,
+    }  # fmt: skip
+
+
+def estimate(**changes: Any) -> dict[str, Any]:
+    return {
+        "workload": "default", "method": L0Method.RANDOMISED.value, "requests": 9, "energy_j": 40 * WH,
+        "energy_j_interval": [30 * WH, 50 * WH], "footprint_g": 20.0, "footprint_g_interval": [15.0, 25.0], **changes,
+    }  # fmt: skip
+
+
+def report(levels: list[dict[str, Any]], l0: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+    return {
+        "levels": levels,
+        "l0": [estimate()] if l0 is None else l0,
+        "machines": {"energy_j": 0.0, "idle_energy_j": 0.0, "idle_device_s": 0.0},
+        "mixes": {},
+        "energy_bases": ["modelled"],
+        "intensity_bases": ["lifecycle-average"],
+        **changes,
+    }
+
+
+def shown(*reports: dict[str, Any]) -> list[str]:
+    console = Console(file=io.StringIO(), width=200)
+    show_reports(console, reports)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def row(lines: list[str], *start: str) -> list[str]:
+    (found,) = [line.split() for line in lines if line.split()[: len(start)] == list(start)]
+    return found[len(start) :]
+
+
+def said(*reports: dict[str, Any]) -> str:
+    answered = [entry for one in reports for entry in one["levels"] if entry["answered"]]
+    return "\n".join(notes(reports, answered))
+
+
+def test_rows_add_up_over_reports() -> None:
+    first = report([level(0), level(2, requests=3, completion_tokens=3, energy_j=1 * WH)])
+    second = report([level(0, requests=4, completion_tokens=100), level(1, workload="mail")])
+    lines = shown(first, second)
+    assert row(lines, "default", "L0") == ["6", "80", "120", "20.0", "20.000", "Wh", "10.00", "g"]
+    assert row(lines, "default", "L2") == ["3", "40", "3", "1.0", "1.000", "Wh", "5.00", "g"]
+    assert row(lines, "mail", "L1") == ["2", "40", "20", "10.0", "10.000", "Wh", "5.00", "g"]
+    assert row(lines, "answered") == ["11", "160", "143", "13.0", "31.000", "Wh", "20.00", "g"]
+    assert not any("failed" in line for line in lines)
+
+
+def test_failed_requests_have_a_row_of_their_own() -> None:
+    lines = shown(report([level(0), level(1, answered=False, requests=5, completion_tokens=0, energy_j=WH)]))
+    assert row(lines, "failed") == ["5", "40", "0", "0.0", "1.000", "Wh", "5.00", "g"]
+    assert row(lines, "answered")[0] == "2"
+
+
+def test_a_run_without_answers() -> None:
+    lines = shown(report([], [], energy_bases=[], intensity_bases=[]))
+    assert row(lines, "answered") == ["0", "0", "0", "-", "0.000", "Wh", "0.00", "mg"]
+    text = "\n".join(lines)
+    assert "Energy is not known" in text
+    assert "L0" not in text
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"), [(0, "0.000 Wh"), (3.6, "0.001 Wh"), (999 * WH, "999.000 Wh"), (1000 * WH, "1.000 kWh")]
+)
+def test_energy_as_people_read_it(joules: float, text: str) -> None:
+    assert energy(joules) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0, "0.00 mg"), (0.0123, "12.30 mg"), (1, "1.00 g"), (-0.5, "-500.00 mg"), (-5, "-5.00 g")]
+)
+def test_grams_as_people_read_them(amount: float, text: str) -> None:
+    assert grams(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("bases", "text"),
+    [
+        (["measured"], "Energy is measured; "),
+        (["modelled"], "Energy is modelled (from watts in the settings and CPU time, no sensor); "),
+        (["measured", "modelled"], "Energy is measured and modelled (from watts"),
+    ],
+)
+def test_where_energy_comes_from(bases: list[str], text: str) -> None:
+    assert text in said(report([level(0)], energy_bases=bases))
+
+
+def test_what_l0_would_have_cost_is_an_estimate_with_an_interval() -> None:
+    text = said(report([level(2)]))
+    assert "L0 would have cost (estimate) 40.000 Wh and 20.00 g, 90 % interval 15.00 g to 25.00 g" in text
+    assert ": 75% saved (15.00 g). Rests on: requests of this batch drawn at L0" in text
+
+
+def test_estimates_are_summed() -> None:
+    one = report([level(2), level(1, workload="mail")], [estimate(), estimate(workload="mail", footprint_g=30.0)])
+    text = said(one, report([level(2)], [estimate(footprint_g=50.0)]))
+    assert "and 100.00 g, 90 % interval 45.00 g to 75.00 g: 85% saved (85.00 g)" in text
+
+
+def test_more_than_l0_is_no_saving() -> None:
+    text = said(report([level(1, operational_g=24.0)]))
+    assert ": -25% saved (-5.00 g)." in text
+
+
+def test_a_prior_claims_no_saving() -> None:
+    text = said(report([level(2)], [estimate(method=L0Method.PRIOR.value, footprint_g_interval=None)]))
+    assert ": not measured here. Rests on: prior, not measured" in text
+    assert "interval" not in text
+    assert "saved" not in text
+
+
+def test_pinned_levels_save_nothing() -> None:
+    text = said(report([level(2)], [estimate(method=L0Method.PINNED.value)]))
+    assert "not estimated, because every level was pinned" in text
+    assert "saved" not in text
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [report([level(2)], [])],
+        [report([level(2), level(2, workload="mail")])],
+        [report([level(2)], []), report([level(0)])],
+    ],
+    ids=["none", "a workload without", "a report without"],
+)
+def test_an_estimate_of_a_part_is_none(reports: list[dict[str, Any]]) -> None:
+    text = said(*reports)
+    assert "What L0 would have cost: not known yet" in text
+    assert "saved" not in text
+
+
+def test_what_the_machines_used_meanwhile() -> None:
+    machines = {"energy_j": 50 * WH, "idle_energy_j": 15 * WH, "idle_device_s": 1.0}
+    text = said(report([level(0), level(1, answered=False)], machines=machines))
+    assert (
+        "metered 50.000 Wh meanwhile: 20.000 Wh for this run, 15.000 Wh idle, 15.000 Wh other, repeated or aborted"
+        in text
+    )
+
+
+def test_mixes_say_what_they_rest_on() -> None:
+    mixes = {"default": {"probabilities": [0.01, 0.2, 0.79], "evidence": "prior, not measured"}}
+    text = said(report([level(2)], mixes=mixes))
+    assert "Directive mix of default now: L0 1%, L1 20%, L2 79%; evidence of its quality: prior, not measured." in text
