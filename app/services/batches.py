@@ -44,9 +44,7 @@ def create(
         InvalidInput: an unknown endpoint, window, purpose or metadata.
         NotFound: no such input file.
     """
-    if endpoint not in ENDPOINTS:
-        known = ", ".join(f"'{name}'" for name in ENDPOINTS)
-        raise InvalidInput(f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint")
+    _check_endpoint(endpoint)
     window = parse_completion_window(completion_window)
     _check_metadata(metadata or {})
     request_defaults(context, endpoint, metadata)
@@ -73,6 +71,12 @@ def create(
         batches.add(connection, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch
+
+
+def _check_endpoint(endpoint: str) -> None:
+    if endpoint not in ENDPOINTS:
+        known = ", ".join(f"'{name}'" for name in ENDPOINTS)
+        raise InvalidInput(f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint")
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
@@ -111,12 +115,14 @@ def cancel(context: Context, tenant: str, batch_id: str) -> tuple[Batch, Counts]
     """
     now = context.clock.now()
     with context.database.transaction() as connection:
-        batch = batches.get(connection, tenant, batch_id)
+        batches.get(connection, tenant, batch_id)
         moved = batches.move(connection, batch_id, BatchStatus.CANCELLING, now)
+        # Read again: it may have waited for somebody else's move.
+        status = batches.get(connection, tenant, batch_id).status
         if moved:
             shards.close_all(connection, batch_id)
-        elif batch.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
-            raise Conflict(f"Batch '{batch_id}' is {batch.status} and can no longer be cancelled.")
+        elif status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
+            raise Conflict(f"Batch '{batch_id}' is {status} and can no longer be cancelled.")
     if moved:
         ring(context, Task.FINALIZE, batch_id)
     return get(context, tenant, batch_id)
