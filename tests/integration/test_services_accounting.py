@@ -63,6 +63,16 @@ def test_results_and_idleness_add_up_to_the_meter(desks: Desks, engine: EchoEngi
     assert total(desk, "SELECT min(energy_j) FROM results") > 0
 
 
+def test_what_was_idle_before_a_shard_is_not_charged_to_it(desk: Desk, engine: EchoEngine) -> None:
+    desk.validated(jsonl([line()]))
+    meter = ScriptedMeter(step_j=1)
+    worker = desk.worker(engine, meter)
+    meter.total_j += 5000
+    desk.work(worker)
+    assert total(desk, "SELECT sum(energy_j) FROM results") < 100
+    assert total(desk, "SELECT sum(idle_energy_j) FROM windows") > 5000
+
+
 def test_windows_follow_each_other_without_gaps(desk: Desk, engine: EchoEngine) -> None:
     worker = desk.worker(engine)
     for _ in range(5):

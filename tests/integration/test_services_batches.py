@@ -16,6 +16,7 @@ from app.store.database import TENANT
 from tests.support.clock import NOON
 from tests.support.factories import ENDPOINT, a_file, line, store_batch
 from tests.support.services import Desk, jsonl
+from tests.support.waiting import eventually
 
 
 def create(desk: Desk, **changes: object) -> stored.Batch:
@@ -163,6 +164,22 @@ def test_cancelling_from_many_sides_at_once(desk: Desk) -> None:
         found = list(pool.map(lambda _: batches.cancel(desk.context, TENANT, batch.id)[0].status, range(24)))
     assert set(found) == {BatchStatus.CANCELLING}
     assert desk.dispatcher.sent == [(Task.FINALIZE, batch.id)]
+
+
+@pytest.mark.parametrize("meanwhile", [BatchStatus.CANCELLING, BatchStatus.FINALIZING])
+def test_a_cancellation_that_comes_second_sees_what_came_first(desk: Desk, meanwhile: BatchStatus) -> None:
+    batch = in_status(desk, BatchStatus.IN_PROGRESS)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool:
+        with desk.context.database.transaction() as connection:
+            stored.move(connection, batch.id, meanwhile, desk.clock.now())
+            second = pool.submit(batches.cancel, desk.context, TENANT, batch.id)
+            eventually(lambda: desk.rows(waiting) == [1])
+        if meanwhile is BatchStatus.CANCELLING:
+            assert second.result()[0].status is BatchStatus.CANCELLING
+        else:
+            with pytest.raises(Conflict, match="is finalizing and can no longer be cancelled"):
+                second.result()
 
 
 def test_a_cancellation_waits_for_a_validation_that_runs(desk: Desk) -> None:

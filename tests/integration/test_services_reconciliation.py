@@ -232,6 +232,23 @@ def test_what_a_broken_broker_lost_is_rung_again(desk: Desk, engine: EchoEngine)
     assert desk.dispatcher.take_all() == [(Task.FINALIZE, batch_id)]
 
 
+def test_a_broker_that_goes_away_between_two_messages(desks: Desks, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = desks.desk(shard_size=1)
+    send = desk.dispatcher.send
+
+    def send_two(task: Task, argument: str) -> None:
+        desk.dispatcher.away = desk.dispatcher.away or len(desk.dispatcher.arguments(Task.GENERATE)) == 2
+        send(task, argument)
+
+    monkeypatch.setattr(desk.dispatcher, "send", send_two)
+    desk.validated(jsonl(line(f"r{number}") for number in range(5)))
+    monkeypatch.undo()
+    desk.dispatcher.away = False
+    assert desk.rows("SELECT count(sent_at) FROM shards") == [2]
+    reconciliation.reconcile(desk.context)
+    assert desk.dispatcher.arguments(Task.GENERATE) == desk.rows("SELECT id FROM shards ORDER BY first_line")
+
+
 @pytest.mark.parametrize(
     ("status", "task"),
     [

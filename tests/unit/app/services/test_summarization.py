@@ -133,7 +133,7 @@ def test_one_part_takes_one_round() -> None:
     assert (summary.text, summary.parts, rounds) == ("A summary.", 1, [1])
 
 
-@pytest.mark.parametrize("length", [1_000, 30_000, 200_000])
+@pytest.mark.parametrize("length", [1_000, 30_000, 80_000])
 def test_every_round_has_fewer_parts_until_one_is_left(length: int) -> None:
     longest = paragraph("answer", SUMMARY_TOKENS)
     summary, rounds = summarize(Document(name="a", text=paragraph("word", length)), longest)
