@@ -38,6 +38,8 @@ demo: export SPROUT_INTENSITY_PROVIDER := trace
 demo: export SPROUT_TRACE_FILE := $(CURDIR)/examples/intensity.csv
 demo: export SPROUT_TRACE_REPEATS := true
 demo: export SPROUT_ZONE := EXAMPLE
+# A small running batch, so that the first summaries do not wait for the last.
+demo: export SPROUT_ENGINE_MAX_SEQS := 16
 demo: install
 	rm -rf demo-output && mkdir demo-output
 	$(BIN)/sprout summarize examples/documents -o demo-output/summaries.jsonl

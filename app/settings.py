@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.domain.directive import PAPER_DIRECTIVES, Placement
 from app.domain.errors import ConfigurationError
@@ -26,7 +27,9 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
 
-    model_config = SettingsConfigDict(env_prefix="SPROUT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SPROUT_", env_ignore_empty=True, frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     home: Path = Field(default_factory=default_home, description="the one folder in which state lives")
     database_url: SecretStr | None = Field(None, description="PostgreSQL of your own; unset: `up` starts a private one")
@@ -64,7 +67,10 @@ class Settings(BaseSettings):
     zone: str = Field("WORLD", description="grid zone of the workers")
     intensity_provider: Literal["static", "trace"] = Field("static", description="source of carbon intensity")
     static_intensity: float = Field(
-        480.0, ge=0, description="gCO2eq/kWh; 480 is the world's 2023 mean (Ember, Global Electricity Review 2024)"
+        480.0,
+        ge=0,
+        lt=10_000,
+        description="gCO2eq/kWh; 480 is the world's 2023 mean (Ember, Global Electricity Review 2024)",
     )
     trace_file: Path | None = Field(None, description="CSV of a recorded series")
     trace_repeats: bool = Field(False, description="repeat the trace day by day for ever, for demonstrations")
@@ -124,6 +130,10 @@ def load() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as exc:
+        found = re.search(r'field "(\w+)"', str(exc))
+        variable = f"SPROUT_{found[1].upper()}" if found else "a variable"
+        raise ConfigurationError(f'The settings cannot be used: {variable} is not JSON, such as ["a", "b"].') from exc
     except ValidationError as exc:
         faults = "; ".join(
             f"{'SPROUT_' + '_'.join(map(str, error['loc'])).upper() if error['loc'] else 'settings'}: {error['msg']}"

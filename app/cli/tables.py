@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.domain.units import kwh
-from app.services.reporting import L0Method
+from app.services.l0_cost import L0Method
 
 Figures = Mapping[str, Any]
 
@@ -107,7 +107,9 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
         within = f", 90 % interval {grams(low)} to {grams(high)}" if high > low else ""
     methods = "; ".join(sorted({estimate["method"] for estimate in estimates}))
     measured = not any(estimate["method"] == L0Method.PRIOR for estimate in estimates)
-    saved = f"{(gram - spent) / gram:.0%} saved ({grams(gram - spent)})" if gram and measured else "not measured here"
+    more = "less" if gram >= spent else "more"
+    change = f"{abs(gram - spent) / gram:.0%} ({grams(abs(gram - spent))}) {more}" if gram else "as much"
+    saved = f"this run used {change}" if measured else "not measured here"
     yield (f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}{within}: {saved}. Rests on: {methods}.")
 
 

@@ -22,6 +22,11 @@ class AfterLoss(StrEnum):
     POISON = "poison"
 
 
+def is_suspect(losses: int) -> bool:
+    """Whether a shard must run alone in its worker, so that its next loss can only be its own."""
+    return losses >= LOSSES_BEFORE_HALVING
+
+
 def after_loss(*, losses: int, unanswered: int) -> AfterLoss:
     """Isolate the line that kills workers: halve until it stands alone, then give it up.
 

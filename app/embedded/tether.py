@@ -12,7 +12,7 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -41,15 +41,6 @@ def start(
     Raises:
         OSError: the program cannot be executed.
     """
-    parent = os.getpid()
-
-    def tie() -> None:
-        # CPython runs this after setuid, which matters: changing the user clears the setting.
-        if _libc.prctl(_PR_SET_PDEATHSIG, int(signal_on_parent_death), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:  # it died before the line above: the kernel will not tell us any more
-            os.kill(os.getpid(), signal.SIGKILL)
-
     return subprocess.Popen(
         command,
         cwd=cwd,
@@ -62,8 +53,21 @@ def start(
         stderr=stderr,
         pass_fds=pass_fds,
         start_new_session=new_session,
-        preexec_fn=tie,
+        preexec_fn=_tie(os.getpid(), signal_on_parent_death),
     )
+
+
+def _tie(parent: int, signal_on_parent_death: signal.Signals) -> Callable[[], None]:
+    """What the child does before it becomes the program."""
+
+    def tie() -> None:
+        # CPython runs this after setuid, which matters: changing the user clears the setting.
+        if _libc.prctl(_PR_SET_PDEATHSIG, int(signal_on_parent_death), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        if os.getppid() != parent:  # it died before the line above: the kernel will not tell us any more
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return tie
 
 
 def stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, *, timeout_s: float) -> None:

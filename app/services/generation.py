@@ -16,11 +16,13 @@ from app.domain.attribution import Use
 from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import L0, Placement, draw_level, place
 from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailable
+from app.domain.shard import is_suspect
 from app.ports import EnergyBasis, Engine
 from app.services import intensity
 from app.services.accounting import Accountant
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
+from app.services.isolation import Isolation
 from app.services.reconciliation import end_if_answered
 from app.settings import BUNDLED_MODEL, Settings
 from app.store import mixes, requests, results, shards
@@ -46,6 +48,7 @@ class Worker:
     accountant: Accountant
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set on shutdown: shards are given back instead of finished."""
+    isolation: Isolation = field(default_factory=Isolation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +84,22 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
     Raises:
         EngineFailed: the engine is gone. The shard counts as lost by it.
     """
-    shard = lease(context, worker, shard_id)
-    if shard is None:
-        return
+    with context.database.transaction() as connection:
+        losses = shards.losses(connection, shard_id)
+    with worker.isolation.hold(alone=is_suspect(losses)):
+        shard = lease(context, worker, shard_id)
+        if shard is not None:
+            _run(context, worker, shard)
+
+
+def _run(context: Context, worker: Worker, shard: LeasedShard) -> None:
     worker.accountant.settle()
     try:
         if _answer(context, worker, shard):
             end_if_answered(context, shard.lease.shard.batch_id)
             ring_for_shards(context)
     except EngineUnavailable as exc:
-        log.warning("shard %s waits: %s", shard_id, exc.message)
+        log.warning("shard %s waits: %s", shard.lease.shard.id, exc.message)
         give_back(context, shard, delay_s=UNAVAILABLE_S)
     except EngineFailed:
         with context.database.transaction() as connection:
@@ -181,6 +190,8 @@ def _write(
 ) -> bool:
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
+        if not shards.hold(connection, shard.lease):
+            return False
         grams, basis = intensity.current(connection, settings, now)
         price = Price(
             energy_basis=worker.accountant.basis, intensity_g_per_kwh=grams, intensity_basis=basis, finished_at=now
@@ -188,7 +199,7 @@ def _write(
         rows = [_result(context, shard, completion, use, price) for completion, use in charged]
         written = results.record(connection, rows)
         failed = sum(row.status_code != 200 for row in rows if row.custom_id in written)
-        held = shards.renew(
+        shards.renew(
             connection,
             shard.lease,
             now=now,
@@ -197,9 +208,7 @@ def _write(
             failed=failed,
             done=done,
         )
-        if not held:
-            connection.rollback()
-    return held
+    return True
 
 
 def give_back(context: Context, shard: LeasedShard, *, delay_s: float = 0.0) -> None:

@@ -16,13 +16,14 @@ from app.ports import Tokenizer
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".markdown", ".text"})
 JSONL_SUFFIX = ".jsonl"
 WORKLOAD = "summarize"
-SUMMARY_TOKENS = 160
+SUMMARY_TOKENS = 128
 """Longest summary, of a part or of a whole document."""
 PART_TOKENS_MIN = 4 * SUMMARY_TOKENS
-PROMPT = "Summarize the following text in one paragraph.\n\n{text}"
+# The question stands behind the text: small models forget one that stands before it.
+PROMPT = 'Text:\n"""\n{text}\n"""\n\nWhat is this text about? Answer in one paragraph.'
 MERGE_PROMPT = (
-    "The following paragraphs summarize consecutive parts of one document. Summarize the whole document in one "
-    "paragraph.\n\n{text}"
+    'Summaries of consecutive parts of one document:\n"""\n{text}\n"""\n\n'
+    "What is the whole document about? Answer in one paragraph."
 )
 
 

@@ -63,6 +63,24 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[str]:
     return written
 
 
+_UNANSWERED: Mapping[str, Any] = {
+    "model": "",
+    "level": 0,
+    "probability": 1.0,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "energy_j": 0.0,
+    "device_s": 0.0,
+    "energy_basis": "modelled",
+    "zone": "",
+    "intensity_g_per_kwh": 0.0,
+    "intensity_basis": "",
+    "operational_g": 0.0,
+    "embodied_g": 0.0,
+}
+"""What a request used that was never answered."""
+
+
 def fail_unanswered(
     connection: Connection,
     batch_id: str,
@@ -80,11 +98,7 @@ def fail_unanswered(
         and_(results.c.batch_id == requests.c.batch_id, results.c.custom_id == requests.c.custom_id)
     )
     within = requests.c.line.between(*lines) if lines else true()
-    constant: dict[str, Any] = {
-        "error_code": code, "model": "", "level": 0, "probability": 1.0, "prompt_tokens": 0, "completion_tokens": 0,
-        "energy_j": 0.0, "device_s": 0.0, "energy_basis": "modelled", "zone": "", "intensity_g_per_kwh": 0.0,
-        "intensity_basis": "", "operational_g": 0.0, "embodied_g": 0.0, "finished_at": now,
-    }  # fmt: skip
+    constant = {**_UNANSWERED, "error_code": code, "finished_at": now}
     source = select(
         requests.c.batch_id,
         requests.c.custom_id,
@@ -93,14 +107,8 @@ def fail_unanswered(
         *(literal(value, results.c[name].type) for name, value in constant.items()),
     ).where(requests.c.batch_id == batch_id, within, ~answered)
     names = ["batch_id", "custom_id", "tenant_id", "workload", *constant]
-    failed = list(
-        connection.execute(
-            insert(results)
-            .from_select(names, source)
-            .on_conflict_do_nothing()
-            .returning(results.c.custom_id, results.c.tenant_id)
-        )
-    )
+    statement = insert(results).from_select(names, source).on_conflict_do_nothing()
+    failed = list(connection.execute(statement.returning(results.c.custom_id, results.c.tenant_id)))
     body = {"code": code, "message": message}
     rows = [
         {"batch_id": batch_id, "custom_id": custom_id, "tenant_id": tenant, "body": body}

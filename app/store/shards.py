@@ -124,6 +124,17 @@ def lease(connection: Connection, shard_id: str, *, owner: str, now: datetime, d
     return Lease(id=lease_id, shard=Shard(**values), endpoint=endpoint)
 
 
+def losses(connection: Connection, shard_id: str) -> int:
+    """Leases that the shard has lost; 0 for one that is not there."""
+    return connection.execute(select(shards.c.losses).where(shards.c.id == shard_id)).scalar() or 0
+
+
+def hold(connection: Connection, lease: Lease) -> bool:
+    """Whether the lease is still ours; if so, nobody can take it before this transaction ends."""
+    query = select(shards.c.id).where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
+    return connection.execute(query.with_for_update()).first() is not None
+
+
 def renew(
     connection: Connection,
     lease: Lease,

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 IS_DISTRIBUTION = """
 CREATE FUNCTION is_distribution(p double precision[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN (
-    SELECT coalesce(bool_and(x >= 0 AND x <= 1) AND abs(sum(x) - 1) < 1e-6, false) FROM unnest(p) AS x
+    SELECT coalesce(bool_and(x IS NOT NULL AND x >= 0 AND x <= 1) AND abs(sum(x) - 1) < 1e-6, false) FROM unnest(p) AS x
 )
 """
 

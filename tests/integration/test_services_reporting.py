@@ -11,7 +11,7 @@ from app.domain.preference import PAPER_PRIOR
 from app.domain.profile import Profile
 from app.domain.savings import Z_90
 from app.services import reporting
-from app.services.reporting import MIN_L0_REQUESTS, L0Estimate, L0Method
+from app.services.l0_cost import MIN_L0_REQUESTS, L0Estimate, L0Method
 from app.store import profiles, results, windows
 from app.store.batches import Batch
 from app.store.database import TENANT

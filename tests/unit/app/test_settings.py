@@ -121,7 +121,6 @@ def test_a_wrong_value_is_refused_with_the_variables_name(load: Load, variable: 
 
 
 @pytest.mark.parametrize("variable", ["SPROUT_DIRECTIVES", "SPROUT_WORKLOAD_DIRECTIVES", "SPROUT_ENGINE_ARGS"])
-@pytest.mark.xfail(strict=True, reason="load() lets pydantic-settings' own SettingsError through")
 def test_a_value_that_is_no_json_is_refused_with_the_variables_name(load: Load, variable: str) -> None:
     with pytest.raises(ConfigurationError, match=variable):
         load(**{variable: "Answer briefly."})

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from app.cli.tables import energy, grams, notes, show_reports
-from app.services.reporting import L0Method
+from app.services.l0_cost import L0Method
 
 WH = 3600.0
 

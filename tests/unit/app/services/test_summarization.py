@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.domain.errors import InvalidInput
 from app.services.summarization import (
     PART_TOKENS_MIN,
+    PROMPT,
     SUMMARY_TOKENS,
     Document,
     Summary,
@@ -155,7 +156,7 @@ def test_the_parts_stand_in_the_prompts_in_order() -> None:
     text = "\n\n".join(paragraph(f"w{number}", 500) for number in range(4))
     summary = Summary(Document(name="a", text=text), limit=PART_TOKENS_MIN, tokenizer=WordTokenizer())
     prompts = [prompt for _, prompt in summary.requests()]
-    assert [prompt.split("\n\n", 1)[1] for prompt in prompts] == text.split("\n\n")
+    assert prompts == [PROMPT.format(text=part) for part in text.split("\n\n")]
     assert all(prompt.startswith("Summarize the following text") for prompt in prompts)
     summary.advance(["one", "two", "three", "four"])
     ((custom_id, prompt),) = summary.requests()
