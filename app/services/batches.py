@@ -12,6 +12,7 @@ from app.services.context import Context
 from app.services.dispatch import ring
 from app.store import batches, files, shards
 from app.store.batches import Batch, Counts
+from app.store.files import File
 from app.store.ids import new_id
 
 MAX_METADATA = 16
@@ -62,12 +63,7 @@ def create(
         sent_at=now,
     )
     with context.database.transaction() as connection:
-        file = files.get(connection, tenant, input_file_id)
-        if file.purpose != "batch":
-            raise InvalidInput(
-                f"File '{input_file_id}' has purpose '{file.purpose}': upload the input with purpose 'batch'.",
-                param="input_file_id",
-            )
+        _check_purpose(files.get(connection, tenant, input_file_id))
         batches.add(connection, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch
@@ -77,6 +73,14 @@ def _check_endpoint(endpoint: str) -> None:
     if endpoint not in ENDPOINTS:
         known = ", ".join(f"'{name}'" for name in ENDPOINTS)
         raise InvalidInput(f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint")
+
+
+def _check_purpose(file: File) -> None:
+    if file.purpose != "batch":
+        raise InvalidInput(
+            f"File '{file.id}' has purpose '{file.purpose}': upload the input with purpose 'batch'.",
+            param="input_file_id",
+        )
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:

@@ -109,18 +109,18 @@ def test_where_energy_comes_from(bases: list[str], text: str) -> None:
 def test_what_l0_would_have_cost_is_an_estimate_with_an_interval() -> None:
     text = said(report([level(2)]))
     assert "L0 would have cost (estimate) 40.000 Wh and 20.00 g, 90 % interval 15.00 g to 25.00 g" in text
-    assert ": 75% saved (15.00 g). Rests on: requests of this batch drawn at L0" in text
+    assert ": this run used 75% (15.00 g) less. Rests on: requests of this batch drawn at L0" in text
 
 
 def test_estimates_are_summed() -> None:
     one = report([level(2), level(1, workload="mail")], [estimate(), estimate(workload="mail", footprint_g=30.0)])
     text = said(one, report([level(2)], [estimate(footprint_g=50.0)]))
-    assert "and 100.00 g, 90 % interval 45.00 g to 75.00 g: 85% saved (85.00 g)" in text
+    assert "and 100.00 g, 90 % interval 45.00 g to 75.00 g: this run used 85% (85.00 g) less" in text
 
 
 def test_more_than_l0_is_no_saving() -> None:
     text = said(report([level(1, operational_g=24.0)]))
-    assert ": -25% saved (-5.00 g)." in text
+    assert ": this run used 25% (5.00 g) more." in text
 
 
 def test_a_prior_claims_no_saving() -> None:

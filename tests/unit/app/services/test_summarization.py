@@ -157,10 +157,9 @@ def test_the_parts_stand_in_the_prompts_in_order() -> None:
     summary = Summary(Document(name="a", text=text), limit=PART_TOKENS_MIN, tokenizer=WordTokenizer())
     prompts = [prompt for _, prompt in summary.requests()]
     assert prompts == [PROMPT.format(text=part) for part in text.split("\n\n")]
-    assert all(prompt.startswith("Summarize the following text") for prompt in prompts)
     summary.advance(["one", "two", "three", "four"])
     ((custom_id, prompt),) = summary.requests()
-    assert prompt.endswith("one\n\ntwo\n\nthree\n\nfour")
+    assert prompt.find("one\n\ntwo\n\nthree\n\nfour") > 0
     assert "consecutive parts of one document" in prompt
     assert len(custom_id) <= 64
 
