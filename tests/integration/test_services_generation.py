@@ -123,8 +123,11 @@ def test_many_workers_ring_for_one_shard(desk: Desk, engine: EchoEngine) -> None
     assert the_shard(desk) == ("done", 0, LINES, 0)
 
 
-def test_a_worker_that_fell_behind_writes_nothing_more(desk: Desk, one_by_one: EchoEngine, engine: EchoEngine) -> None:
+def test_a_worker_that_fell_behind_writes_nothing_more(
+    desk: Desk, one_by_one: EchoEngine, engine: EchoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its lease lapses in the middle, another worker finishes the shard, and then it goes on."""
+    monkeypatch.setattr(generation, "GROUP_S", 60.0)
     _, shard = a_shard(desk)
 
     def overtaken() -> None:
