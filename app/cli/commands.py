@@ -28,7 +28,9 @@ def api(settings: Settings) -> Sequence[str]:
 
 
 def beat(settings: Settings) -> Sequence[str]:
-    return (*_CELERY, "beat", "--loglevel=INFO", "--pidfile=", f"--schedule={settings.home / 'run' / 'beat'}")
+    schedule = settings.home / "run" / "beat"
+    schedule.parent.mkdir(parents=True, exist_ok=True)
+    return (*_CELERY, "beat", "--loglevel=INFO", "--pidfile=", f"--schedule={schedule}")
 
 
 def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None) -> Sequence[str]:

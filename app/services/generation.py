@@ -87,6 +87,10 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
     with context.database.transaction() as connection:
         losses = shards.losses(connection, shard_id)
     with worker.isolation.hold(alone=is_suspect(losses)):
+        if worker.stopping.is_set():
+            with context.database.transaction() as connection:
+                shards.unsend(connection, [shard_id])
+            return
         shard = lease(context, worker, shard_id)
         if shard is not None:
             _run(context, worker, shard)
@@ -102,6 +106,8 @@ def _run(context: Context, worker: Worker, shard: LeasedShard) -> None:
         log.warning("shard %s waits: %s", shard.lease.shard.id, exc.message)
         give_back(context, shard, delay_s=UNAVAILABLE_S)
     except EngineFailed:
+        # Shards that wait for a place must not count as lost by an engine that was already gone.
+        worker.stopping.set()
         with context.database.transaction() as connection:
             shards.lapse(connection, shard.lease, context.clock.now())
         raise

@@ -68,6 +68,7 @@ def test_a_line_that_kills_workers_is_the_only_one_lost(desk: Desk, end: type[Ba
             except end:
                 deaths += 1
                 assert deaths < 20, "the line is not isolated"
+                worker = desk.worker(engine)
             desk.clock.advance(seconds=desk.context.settings.lease_s)
         assert len({request.key for request in engine.requests}) == 49
     ended = desk.batch(batch.id)
@@ -80,6 +81,22 @@ def test_a_line_that_kills_workers_is_the_only_one_lost(desk: Desk, end: type[Ba
         answer["response"]["body"]["choices"][0]["message"]["content"] for answer in desk.lines(ended.output_file_id)
     ]
     assert said == [f"Say {number}." for number in range(1, 51) if number != poison]
+
+
+def test_an_engine_that_is_gone_takes_no_further_shard_with_it(desk: Desk) -> None:
+    guilty, innocent = a_batch(desk, 1, [(1, 1)], poison=1), a_batch(desk, 1, [(1, 1)])
+    reconciliation.reconcile(desk.context)
+    with closing(MortalEngine(EngineFailed)) as engine:
+        worker = desk.worker(engine)
+        with pytest.raises(EngineFailed):
+            generation.run_shard(desk.context, worker, f"{guilty.id}:1-1")
+        generation.run_shard(desk.context, worker, f"{innocent.id}:1-1")
+        assert engine.requests == []
+    states = desk.rows("SELECT batch_id, state, losses FROM shards")
+    assert (innocent.id, "pending", 0) in states
+    desk.dispatcher.take_all()
+    reconciliation.reconcile(desk.context)
+    assert f"{innocent.id}:1-1" in desk.dispatcher.arguments(Task.GENERATE), "it is rung for only much later"
 
 
 def lose(desk: Desk, shard: str, *, heard: bool = False) -> None:

@@ -47,7 +47,13 @@ def test_a_cached_hugging_face_model(cache: Path) -> None:
     assert locate("org/tiny", Path("/nowhere")) == cache / "models--org--tiny" / "snapshots" / "abc123"
 
 
-@pytest.mark.parametrize("name", ["org/other", "other", "/no/such/folder", "a/b/c", "not a name"])
+@pytest.mark.parametrize("name", ["org/other", "other", "a/b/c", "not a name"])
 @pytest.mark.usefixtures("cache")
 def test_anything_else_is_not_here(name: str) -> None:
     assert locate(name, Path("/nowhere")) is None
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./missing", "~/missing-model"])
+def test_a_folder_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="There is no model folder"):
+        locate(name, Path("/nowhere"))
