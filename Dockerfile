@@ -4,8 +4,7 @@
 FROM python:3.11.14-slim-bookworm AS control
 # The home of the user holds all that is written: SPROUT_HOME and the caches of Hugging Face, vLLM and Triton.
 RUN groupadd --gid 10001 sprout \
- && useradd --uid 10001 --gid sprout --home-dir /var/lib/sprout --create-home --shell /usr/sbin/nologin sprout \
- && install --directory --owner=sprout --group=sprout /var/lib/sprout/run
+ && useradd --uid 10001 --gid sprout --home-dir /var/lib/sprout --create-home --shell /usr/sbin/nologin sprout
 ENV SPROUT_HOME=/var/lib/sprout PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY constraints.txt ./
