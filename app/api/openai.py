@@ -35,8 +35,8 @@ def list_files(
     purpose: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
 ) -> Any:
-    found = files.newest(context, tenant, purpose=purpose, limit=limit)
-    return list_shape([file_shape(file) for file in found], has_more=False)
+    found = files.newest(context, tenant, purpose=purpose, limit=limit + 1)
+    return list_shape([file_shape(file) for file in found[:limit]], has_more=len(found) > limit)
 
 
 @router.get("/files/{file_id}")

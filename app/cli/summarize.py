@@ -91,7 +91,7 @@ Entry = Mapping[str, Any]
 
 
 def _already_done(output: Path, documents: Sequence[Document]) -> dict[str, Entry]:
-    """The entries of an earlier run that still fit their documents."""
+    """The entries of earlier runs, but for documents that have changed since."""
     if not output.exists():
         return {}
     digests = {document.name: document.digest for document in documents}
@@ -99,7 +99,7 @@ def _already_done(output: Path, documents: Sequence[Document]) -> dict[str, Entr
     for number, line in enumerate(output.read_bytes().split(b"\n"), 1):
         try:
             entry = json.loads(line) if line else None
-            if entry and digests.get(entry["document"]) == entry["sha256"]:
+            if entry and digests.get(entry["document"], entry["sha256"]) == entry["sha256"]:
                 found[entry["document"]] = entry
         except (ValueError, KeyError, TypeError) as exc:
             raise InvalidInput(f"{output}, line {number} is not a summary: name another output file.") from exc
@@ -112,8 +112,10 @@ def _keep(output: Path, documents: Sequence[Document], done: dict[str, Entry], e
 
 
 def _write(output: Path, documents: Sequence[Document], done: Mapping[str, Entry]) -> None:
+    """The documents of this run in their order, then those of earlier runs on other documents."""
     unfinished = output.with_name(f".{output.name}.part")
-    lines = [json.dumps(done[d.name], ensure_ascii=False) + "\n" for d in documents if d.name in done]
+    ordered = {document.name: done[document.name] for document in documents if document.name in done}
+    lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in {**ordered, **done}.values()]
     unfinished.write_text("".join(lines), encoding="utf-8")
     unfinished.replace(output)
 

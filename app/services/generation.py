@@ -10,8 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import OperationalError
-
 from app.domain.attribution import Use
 from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import L0, Placement, draw_level, place
@@ -145,14 +143,18 @@ def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None
         known = mixes.current(connection, shard.tenant_id)
     # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
     current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
-    drawn = {f"{found.id}/{request.line}": _draw(request, shard.batch_id, current) for request in waiting}
+    drawn = {
+        f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
+    }
     return LeasedShard(lease=found, drawn=drawn)
 
 
-def _draw(request: StoredRequest, batch_id: str, current: Mapping[str, DirectiveMix]) -> Drawn:
+def _draw(request: StoredRequest, batch_id: str, current: Mapping[str, DirectiveMix], levels: int) -> Drawn:
     mix = current.get(request.workload)
     if request.pinned_level is not None or mix is None:
-        return Drawn(request=request, level=request.pinned_level or L0, probability=1.0, mix_id=None)
+        # A level that the settings no longer have becomes the nearest one.
+        level = min(request.pinned_level or L0, levels - 1)
+        return Drawn(request=request, level=level, probability=1.0, mix_id=None)
     level = draw_level(mix.probabilities, request_key=f"{batch_id}/{request.custom_id}", mix_id=mix.id)
     return Drawn(request=request, level=level, probability=mix.probabilities[level], mix_id=mix.id)
 
@@ -185,7 +187,7 @@ def record(
     while True:
         try:
             return _write(context, worker, shard, charged, done=done)
-        except (ServiceUnavailable, OperationalError) as exc:
+        except ServiceUnavailable as exc:
             if time.monotonic() > deadline or worker.stopping.wait(GROUP_S):
                 raise
             log.warning("results of shard %s wait for PostgreSQL: %s", shard.lease.shard.id, exc)

@@ -138,9 +138,11 @@ def validate(context: Context, batch_id: str) -> None:
 def _store_requests(context: Context, connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]], int]:
     try:
         path = context.files.path(batch.input_file_id)
+        defaults = request_defaults(context, batch.endpoint, batch.metadata)
     except NotFound as exc:
         return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}], 0
-    defaults = request_defaults(context, batch.endpoint, batch.metadata)
+    except InvalidInput as exc:  # the settings have changed since the batch was accepted
+        return [{"code": "invalid_metadata", "message": exc.message, "param": exc.param, "line": None}], 0
     with path.open("rb") as file, connection.begin_nested() as savepoint:
         entries = InputFile(file, defaults, context.tokenizer(), max_context=context.settings.max_context)
         total = requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)

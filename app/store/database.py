@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.domain.errors import ConfigurationError, ServiceUnavailable
 
@@ -44,14 +44,13 @@ class Database:
         """A transaction that commits at the end of the block and rolls back on an exception.
 
         Raises:
-            ServiceUnavailable: the server does not answer.
+            ServiceUnavailable: the server does not answer, or goes away during the block; nothing was written.
         """
         try:
-            connection = self._engine.connect()
-        except OperationalError as exc:
+            with self._engine.connect() as connection, connection.begin():
+                yield connection
+        except (OperationalError, InterfaceError) as exc:
             raise ServiceUnavailable(f"PostgreSQL does not answer: {str(exc.orig).strip()}") from exc
-        with connection, connection.begin():
-            yield connection
 
     def ping(self) -> None:
         """Raises ServiceUnavailable when the server does not answer."""
