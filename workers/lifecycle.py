@@ -49,8 +49,13 @@ def start(sender: str, instance: Any, **_: object) -> None:
     if Queue.GENERATE not in instance.app.amqp.queues.consume_from:
         return
     settings = load()
-    engine = build_engine(settings)
-    accountant = Accountant(context(), engine, build_meter(settings, engine), worker=sender)
+    try:
+        engine = build_engine(settings)
+        accountant = Accountant(context(), engine, build_meter(settings, engine), worker=sender)
+    except Exception as exc:
+        # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.
+        log.exception("this worker cannot start")
+        raise SystemExit(1) from exc
     _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant)
     threading.Thread(target=_keep_settling, args=(_worker,), daemon=True, name="meter").start()
 
@@ -118,5 +123,5 @@ def build_meter(settings: Settings, engine: Engine) -> Meter:
 
     local = settings.engine == "vllm"
     if settings.meter == "nvml" or (settings.meter == "auto" and local and NvmlMeter.available()):
-        return NvmlMeter()
+        return NvmlMeter(range(engine.devices))
     return PowerModelMeter(settings.idle_w, settings.busy_w, engine.busy_s)

@@ -1,16 +1,74 @@
-"""Who may call: the bearer key if one is set, and never a web page."""
+"""Who may call, and how much they may send: decided before a byte of the body is read."""
 
 from __future__ import annotations
 
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, Request
+from fastapi import Depends, HTTPException, Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.domain.completion import error_body
 from app.services.context import Context
+from app.settings import Settings
 from app.store.database import TENANT
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+OPEN_PATHS = frozenset({"/healthz"})
+MAX_BODY_BYTES = 1 << 20
+"""Longest body of a request that is no upload; also the room for a form around an uploaded file."""
+
+
+class Guard:
+    """ASGI middleware around the whole API.
+
+    Without a key the API answers on loopback only, and a web page that the user has open must not reach it: neither
+    from its own origin nor under a name that it made point here.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+        self._max_file_bytes = settings.max_file_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(Request(scope))
+        if refusal is not None:
+            status, message = refusal
+            await JSONResponse(error_body(message), status_code=status)(scope, receive, send)
+            return
+        upload = scope["path"] == "/v1/files"
+        limit = MAX_BODY_BYTES + (self._max_file_bytes if upload else 0)
+        await self._app(scope, _limited(receive, limit), send)
+
+    def _refusal(self, request: Request) -> tuple[int, str] | None:
+        if self._key is not None:
+            # Headers arrive as Latin-1, whatever was meant: back to the bytes.
+            given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
+            if not hmac.compare_digest(given, self._key):
+                return 401, "Incorrect API key provided: send the key of SPROUT_API_KEY as bearer token."
+        elif "origin" in request.headers or request.url.hostname not in LOOPBACK:
+            return 403, "Without SPROUT_API_KEY the API answers programs on this machine only."
+        return None
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """`receive` that refuses a body as soon as it is longer than `limit` bytes."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise HTTPException(413, f"The body is longer than {limit} bytes: split it into several batches.")
+        return message
+
+    return counted
 
 
 def get_context(request: Request) -> Context:
@@ -18,25 +76,8 @@ def get_context(request: Request) -> Context:
     return context
 
 
-def tenant(
-    request: Request,
-    context: Annotated[Context, Depends(get_context)],
-    authorization: Annotated[str | None, Header()] = None,
-    origin: Annotated[str | None, Header()] = None,
-) -> str:
-    """The caller's tenant.
-
-    Without a key the API answers on loopback only, and a web page that the user has open must not reach it: neither
-    from its own origin nor under a name that it made point here.
-    """
-    key = context.settings.api_key
-    if key is not None:
-        # Headers arrive as Latin-1, whatever was meant: back to the bytes.
-        given = (authorization or "").removeprefix("Bearer ").encode("latin-1")
-        if not hmac.compare_digest(given, key.get_secret_value().encode()):
-            raise HTTPException(401, "Incorrect API key provided: send the key of SPROUT_API_KEY as bearer token.")
-    elif origin is not None or request.url.hostname not in LOOPBACK:
-        raise HTTPException(403, "Without SPROUT_API_KEY the API answers programs on this machine only.")
+def tenant() -> str:
+    """The caller's tenant: whoever passes the guard."""
     return TENANT
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api import errors, openai, sprout
+from app.api.access import Guard
 from app.composition import build_context
 from app.services.context import Context
 from app.settings import load
@@ -22,6 +23,7 @@ def create_app(context: Context) -> FastAPI:
 
     app = FastAPI(title="Sprout", version="0.1.0", lifespan=lifespan)
     app.state.context = context
+    app.add_middleware(Guard, settings=context.settings)
     app.include_router(openai.router)
     app.include_router(sprout.router)
     errors.install(app)

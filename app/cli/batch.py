@@ -51,6 +51,7 @@ def run(source: Path, output: Path, window: str, workload: str | None, level: st
     with connect(load(), console) as client:
         metadata = {**stated, KEY: _key(source, window, stated)}
         batch_id = submit(client, source, source.name, window=window, metadata=metadata)
+        console.print(f"Batch {batch_id}", highlight=False)
         try:
             ended = follow(client, batch_id, console)
         except KeyboardInterrupt:
@@ -66,7 +67,7 @@ def run(source: Path, output: Path, window: str, workload: str | None, level: st
             else:
                 target.unlink(missing_ok=True)
         show_reports(console, [client.report(batch_id)])
-    _conclude(console, ended, output, errors)
+        _conclude(console, ended, output, errors)
 
 
 def _check_target(source: Path, output: Path, errors: Path, force: bool) -> None:

@@ -49,7 +49,12 @@ def connect(settings: Settings, console: Console) -> Iterator[Client]:
 
 @contextmanager
 def _own_stack(home: Home, console: Console) -> Iterator[str]:
-    console.print(f"Starting a stack on {home.path} for this run ([bold]sprout up[/] keeps one running).")
+    console.print(
+        f"Starting a stack on {home.path} for this run (`sprout up` keeps one running). Loading the model takes up to "
+        "a minute.",
+        highlight=False,
+        soft_wrap=True,
+    )
     environment = {"SPROUT_API_PORT": "0", "SPROUT_FLOWER_PORT": "0"} | dict(os.environ)
     log = log_path(home.path, "up")
     with open_log(home.path, "up") as output:
@@ -68,7 +73,11 @@ def _own_stack(home: Home, console: Console) -> Iterator[str]:
             time.sleep(_PROBE_S)
         yield url
     finally:
+        # The work is done or kept: an impatient Ctrl-C must not turn an orderly stop into a hard one.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        console.print("Stopping the stack.")
         tether.stop(process, signal.SIGTERM, timeout_s=STOP_TIMEOUT_S)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _answering(home: Home, pid: int) -> str | None:

@@ -65,11 +65,12 @@ def summarize(paths: tuple[Path, ...], output: Path, window: str, part_tokens: i
             console.print("Interrupted: the same command goes on where it stopped.")
             sys.exit(INTERRUPTED)
         show_reports(console, [client.report(batch_id) for batch_id in pipeline.batch_ids])
-    ended = f"{len(done)} of {len(documents)} summaries in {output}"
-    console.print(ended, highlight=False, markup=False, soft_wrap=True)
-    if pipeline.faults:
+        finished = sum(document.name in done for document in documents)
+        ended = f"{finished} of {len(documents)} summaries in {output}"
+        console.print(ended, highlight=False, markup=False, soft_wrap=True)
         for fault in pipeline.faults:
             console.print(f"  {fault}", highlight=False, markup=False, soft_wrap=True)
+    if pipeline.faults:
         sys.exit(1)
 
 

@@ -101,16 +101,23 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
         return
     joules, gram = _sum(estimates, "energy_j"), _sum(estimates, "footprint_g")
     spent = _sum(answered, "operational_g") + _sum(answered, "embodied_g")
-    within = ""
-    if all(estimate["footprint_g_interval"] for estimate in estimates):
-        low, high = (sum(estimate["footprint_g_interval"][end] for estimate in estimates) for end in (0, 1))
-        within = f", 90 % interval {grams(low)} to {grams(high)}" if high > low else ""
-    methods = "; ".join(sorted({estimate["method"] for estimate in estimates}))
-    measured = not any(estimate["method"] == L0Method.PRIOR for estimate in estimates)
-    more = "less" if gram >= spent else "more"
-    change = f"{abs(gram - spent) / gram:.0%} ({grams(abs(gram - spent))}) {more}" if gram else "as much"
-    saved = f"this run used {change}" if measured else "not measured here"
-    yield (f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}{within}: {saved}. Rests on: {methods}.")
+    decided = [estimate["method"] for estimate in estimates if estimate["method"] not in UNDECIDED]
+    basis = "; ".join(sorted(set(decided or (estimate["method"] for estimate in estimates))))
+    would = f"L0 would have cost (estimate) {energy(joules)} and {grams(gram)}"
+    if L0Method.PRIOR in decided:
+        yield f"{would}. Nothing is claimed as saved: this rests on a {basis}."
+        return
+    low, high = (sum(estimate["footprint_g_interval"][end] for estimate in estimates) for end in (0, 1))
+    change = f"{abs(gram - spent) / gram:.0%} ({grams(abs(gram - spent))})" if gram else "nothing"
+    verdict = f"this run used {change} {'less' if gram >= spent else 'more'}"
+    if low <= spent <= high:
+        verdict += ", which is within the interval" if high > low else ""
+    within = f", 90 % interval {grams(low)} to {grams(high)}" if high > low else ""
+    yield f"{would}{within}: {verdict}. Rests on: {basis}."
+
+
+UNDECIDED = frozenset({L0Method.ACTUAL, L0Method.PINNED})
+"""Parts of a run in which the mix decided nothing say nothing of what it saved."""
 
 
 def _is_estimated(report: Figures) -> bool:

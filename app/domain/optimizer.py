@@ -89,54 +89,51 @@ def optimize(
         InvalidInput: a figure is not finite or L0 is missing.
         OptimizerFailed: the solver did not report an optimum.
     """
-    variables = [(item, level) for item in workloads for level in sorted(item.levels)]
-    _check(workloads, variables, intensity_g_per_kwh, phi)
+    _check(workloads, intensity_g_per_kwh, phi)
     floor = 1.0 - rule.xi * phi
-    if not workloads:
-        return Solution(mixes={}, floor=floor, binding=frozenset(), solver_status="no workload yet")
-    membership = np.array([[float(item is owner) for item, _ in variables] for owner in workloads])
-    costs = _costs(variables, membership, intensity_g_per_kwh, hardware)
+    solved = {item.workload: _solve(item, levels, intensity_g_per_kwh, floor, hardware, rule) for item in workloads}
+    return Solution(
+        mixes={workload: mix for workload, (mix, _, _) in solved.items()},
+        floor=floor,
+        binding=frozenset(workload for workload, (_, binding, _) in solved.items() if binding),
+        solver_status="; ".join(sorted({status for _, _, status in solved.values()})) or "no workload yet",
+    )
+
+
+def _solve(
+    item: WorkloadOptions, levels: int, intensity: float, floor: float, hardware: Hardware, rule: FloorRule
+) -> tuple[tuple[float, ...], bool, str]:
+    """Mix of one workload, whether the floor holds it back, and what the solver said.
+
+    With a floor of its own a workload does not depend on the others. Solving each by itself takes time and memory in
+    proportion to their number, and no rare or cheap workload falls below the solver's tolerance beside a large one.
+    """
+    known = sorted(item.levels)
+    mix = [0.0] * levels
+    if known == [L0]:
+        mix[L0] = 1.0
+        return tuple(mix), False, "only L0 is known"
+    grams = np.array([_grams(item.levels[level], intensity, hardware) for level in known])
+    costs = grams / max(float(grams.max()), float(np.finfo(float).tiny))
     result = linprog(
         costs,
-        A_ub=-membership * [item.levels[level].win_rate for item, level in variables],
-        b_ub=[-floor * item.levels[L0].win_rate for item in workloads],
-        A_eq=membership,
-        b_eq=np.ones(len(workloads)),
-        bounds=[(_least(item, level, rule), 1.0) for item, level in variables],
+        A_ub=[[-item.levels[level].win_rate for level in known]],
+        b_ub=[-floor * item.levels[L0].win_rate],
+        A_eq=[[1.0] * len(known)],
+        b_eq=[1.0],
+        bounds=[(rule.kept_at_l0 if level == L0 else 0.0, 1.0) for level in known],
         method="highs",
     )
     if result.status != 0 or result.x is None:
-        raise OptimizerFailed(f"The directive optimizer found no optimum: {result.message}")
-    own_parts = zip(workloads, membership > 0, strict=True)
-    return Solution(
-        mixes={item.workload: _mix(item, levels, variables, result.x) for item in workloads},
-        floor=floor,
-        binding=frozenset(item.workload for item, own in own_parts if _held_back(result.x[own], costs[own], rule)),
-        solver_status=str(result.message),
-    )
-
-
-def _costs(
-    variables: Sequence[tuple[WorkloadOptions, int]], membership: np.ndarray, intensity: float, hardware: Hardware
-) -> np.ndarray:
-    """Footprint of every variable relative to the costliest level of its workload.
-
-    With a floor per workload no mix depends on another workload or on shares, but beside a large workload a rare or
-    cheap one would fall below the solver's tolerance.
-    """
-    grams = np.array([_grams(item.levels[level], intensity, hardware) for item, level in variables])
-    costliest = (membership * grams).max(axis=1) @ membership
-    return np.asarray(grams / np.maximum(costliest, np.finfo(float).tiny))
+        raise OptimizerFailed(f"The directive optimizer found no optimum for {item.workload}: {result.message}")
+    shares = np.maximum(result.x, 0.0) / np.maximum(result.x, 0.0).sum()
+    for level, share in zip(known, shares, strict=True):
+        mix[level] = float(share)
+    return tuple(mix), _held_back(result.x, costs, rule), str(result.message)
 
 
 def _grams(option: LevelOption, intensity: float, hardware: Hardware) -> float:
     return kwh(option.energy_j) * hardware.pue * intensity + option.device_s * hardware.embodied_g_per_device_s
-
-
-def _least(item: WorkloadOptions, level: int, rule: FloorRule) -> float:
-    if level != L0:
-        return 0.0
-    return rule.kept_at_l0 if len(item.levels) > 1 else 1.0
 
 
 def _held_back(mix: np.ndarray, costs: np.ndarray, rule: FloorRule) -> bool:
@@ -145,29 +142,13 @@ def _held_back(mix: np.ndarray, costs: np.ndarray, rule: FloorRule) -> bool:
     return bool(mix @ costs - without_floor > TOLERANCE)
 
 
-def _mix(
-    item: WorkloadOptions, levels: int, variables: Sequence[tuple[WorkloadOptions, int]], x: np.ndarray
-) -> tuple[float, ...]:
-    mix = np.zeros(levels)
-    for (owner, level), value in zip(variables, x, strict=True):
-        if owner is item:
-            mix[level] = max(float(value), 0.0)
-    return tuple(float(value) for value in mix / mix.sum())
-
-
-def _check(
-    workloads: Sequence[WorkloadOptions],
-    variables: Sequence[tuple[WorkloadOptions, int]],
-    intensity: float,
-    phi: float,
-) -> None:
+def _check(workloads: Sequence[WorkloadOptions], intensity: float, phi: float) -> None:
+    figures = [intensity, phi, *(item.share for item in workloads)]
     for item in workloads:
         if L0 not in item.levels:
             raise InvalidInput(f"Workload {item.workload} has no figures for L0: without them nothing can be compared.")
-    figures = [intensity, phi, *(item.share for item in workloads)]
-    for item, level in variables:
-        option = item.levels[level]
-        figures += [option.energy_j, option.device_s, option.win_rate]
+        for option in item.levels.values():
+            figures += [option.energy_j, option.device_s, option.win_rate]
     if not all(np.isfinite(figures)) or min(figures, default=0.0) < 0:
         raise InvalidInput(
             "The optimizer needs finite, non-negative figures: check the profiles, verdicts and intensity."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime
+import time
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,7 +26,15 @@ WINDOW_S = 10.0
 class Accountant:
     """Thread-safe. The only reader of the engine's work and of the meter in a worker."""
 
-    def __init__(self, context: Context, engine: Engine, meter: Meter, *, worker: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        engine: Engine,
+        meter: Meter,
+        *,
+        worker: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._context = context
         self._engine = engine
         self._meter = meter
@@ -33,7 +42,10 @@ class Accountant:
         self._lock = threading.Lock()
         self._attribution = Attribution()
         self._energy_j = meter.energy_j()
-        self._settled_at = self._window_start = context.clock.now()
+        # Durations by a clock that cannot be set; the wall clock only dates the windows.
+        self._monotonic = monotonic
+        self._settled_at = self._stored_at = monotonic()
+        self._window_start = context.clock.now()
         self._window, self._idle = Use(), Use()
 
     def settle(self, *, store: bool = False) -> None:
@@ -42,14 +54,15 @@ class Accountant:
         With `store`, store it in any case: the worker is about to stop.
         """
         with self._lock:
-            now, energy_j, work = self._context.clock.now(), self._meter.energy_j(), self._engine.drain_work()
-            seconds = max((now - self._settled_at).total_seconds(), 0.0)
-            use = Use(energy_j=max(energy_j - self._energy_j, 0.0), device_s=seconds * self._engine.devices)
+            now, energy_j, work = self._monotonic(), self._meter.energy_j(), self._engine.drain_work()
+            use = Use(
+                energy_j=max(energy_j - self._energy_j, 0.0), device_s=(now - self._settled_at) * self._engine.devices
+            )
             self._energy_j, self._settled_at = energy_j, now
             self._idle += self._attribution.add_window(use, work)
             self._window += use
-            if store or (now - self._window_start).total_seconds() >= WINDOW_S:
-                self._store(now)
+            if store or now - self._stored_at >= WINDOW_S:
+                self._store()
 
     @property
     def basis(self) -> EnergyBasis:
@@ -60,8 +73,8 @@ class Accountant:
         with self._lock:
             return self._attribution.take(key)
 
-    def _store(self, now: datetime) -> None:
-        settings = self._context.settings
+    def _store(self) -> None:
+        settings, now = self._context.settings, self._context.clock.now()
         try:
             with self._context.database.transaction() as connection:
                 grams, basis = intensity.current(connection, settings, now)
@@ -84,4 +97,5 @@ class Accountant:
             # The window stays open and is stored, longer, next time.
             log.warning("the metered window waits for PostgreSQL: %s", exc)
             return
-        self._window_start, self._window, self._idle = now, Use(), Use()
+        self._window_start, self._stored_at = now, self._settled_at
+        self._window, self._idle = Use(), Use()

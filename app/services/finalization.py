@@ -33,7 +33,7 @@ def finalize(context: Context, batch_id: str) -> None:
     crash writes the same files again instead of others.
     """
     with context.database.transaction() as connection:
-        batch = batches.find(connection, batch_id, lock=True)
+        batch = batches.find(connection, batch_id) if batches.claim(connection, batch_id) else None
         if batch is None or batch.status not in UNANSWERED:
             return
         now = context.clock.now()

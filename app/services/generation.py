@@ -82,16 +82,26 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
     Raises:
         EngineFailed: the engine is gone. The shard counts as lost by it.
     """
-    with context.database.transaction() as connection:
-        losses = shards.losses(connection, shard_id)
-    with worker.isolation.hold(alone=is_suspect(losses)):
-        if worker.stopping.is_set():
-            with context.database.transaction() as connection:
-                shards.unsend(connection, [shard_id])
+    alone = False
+    while True:
+        with worker.isolation.hold(alone=alone):
+            if worker.stopping.is_set():
+                with context.database.transaction() as connection:
+                    shards.unsend(connection, [shard_id])
+                return
+            # Asked only now: a shard can become a suspect while it waits for its place.
+            if not alone and is_suspect(_losses(context, shard_id)):
+                alone = True
+                continue
+            shard = lease(context, worker, shard_id)
+            if shard is not None:
+                _run(context, worker, shard)
             return
-        shard = lease(context, worker, shard_id)
-        if shard is not None:
-            _run(context, worker, shard)
+
+
+def _losses(context: Context, shard_id: str) -> int:
+    with context.database.transaction() as connection:
+        return shards.losses(connection, shard_id)
 
 
 def _run(context: Context, worker: Worker, shard: LeasedShard) -> None:
@@ -106,13 +116,21 @@ def _run(context: Context, worker: Worker, shard: LeasedShard) -> None:
     except EngineFailed:
         # Shards that wait for a place must not count as lost by an engine that was already gone.
         worker.stopping.set()
-        with context.database.transaction() as connection:
-            shards.lapse(connection, shard.lease, context.clock.now())
+        _lapse(context, shard)
         raise
     finally:
         worker.accountant.settle()
         for key in shard.drawn:
             worker.accountant.charge(key)
+
+
+def _lapse(context: Context, shard: LeasedShard) -> None:
+    """Let the lease end now; without PostgreSQL it ends by itself."""
+    try:
+        with context.database.transaction() as connection:
+            shards.lapse(connection, shard.lease, context.clock.now())
+    except ServiceUnavailable as exc:
+        log.warning("the lease of shard %s runs out by itself: %s", shard.lease.shard.id, exc.message)
 
 
 def _answer(context: Context, worker: Worker, shard: LeasedShard) -> bool:

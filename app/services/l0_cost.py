@@ -136,7 +136,7 @@ def _profile(connection: Connection, settings: Settings, batch: Batch, spent: Sp
 
 def _prior(settings: Settings, spent: Spent) -> L0Estimate | None:
     belief = directives.prior(settings)
-    if belief is None:
+    if belief is None or any(total.level >= len(belief.relative_energy) for total in spent.totals):
         return None
     pinned_j = sum(total.pinned_energy_j for total in spent.totals)
     pinned_g = sum(total.pinned_g for total in spent.totals)

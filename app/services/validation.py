@@ -114,7 +114,7 @@ def check_context(request: Request, tokenizer: Tokenizer, max_context: int | Non
 def validate(context: Context, batch_id: str) -> None:
     """Move a batch from `validating` to `in_progress` or `failed`; does nothing if that has happened already."""
     with context.database.transaction() as connection:
-        batch = batches.find(connection, batch_id, lock=True)
+        batch = batches.find(connection, batch_id) if batches.claim(connection, batch_id) else None
         if batch is None or batch.status is not BatchStatus.VALIDATING:
             return
         errors, total = _store_requests(context, connection, batch)
@@ -131,7 +131,9 @@ def validate(context: Context, batch_id: str) -> None:
             now=now,
         )
         directives.ensure_mixes(context, connection, batch.tenant_id, requests.workloads(connection, batch_id))
-        batches.move(connection, batch_id, BatchStatus.IN_PROGRESS, now, total=total)
+        if not batches.move(connection, batch_id, BatchStatus.IN_PROGRESS, now, total=total):
+            connection.rollback()  # it was cancelled or expired meanwhile
+            return
     ring_for_shards(context)
 
 

@@ -69,11 +69,18 @@ def get(connection: Connection, tenant: str, batch_id: str) -> Batch:
     return _batch(row)
 
 
-def find(connection: Connection, batch_id: str, *, lock: bool = False) -> Batch | None:
-    """The batch of any tenant, for the data plane; `lock` holds its row until the transaction ends."""
-    query = select(batches).where(batches.c.id == batch_id)
-    row = connection.execute(query.with_for_update() if lock else query).first()
+def find(connection: Connection, batch_id: str) -> Batch | None:
+    """The batch of any tenant, for the data plane."""
+    row = connection.execute(select(batches).where(batches.c.id == batch_id)).first()
     return _batch(row) if row else None
+
+
+def claim(connection: Connection, batch_id: str) -> bool:
+    """Whether nobody else works on the batch; if so, nobody else will before this transaction ends.
+
+    Not the lock of its row: a long validation must not keep others from cancelling the batch.
+    """
+    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(func.hashtextextended(batch_id, 0)))).scalar())
 
 
 def newest(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
@@ -126,7 +133,7 @@ def overdue(connection: Connection, now: datetime) -> Sequence[str]:
     """Open batches whose completion window has passed, locked for this transaction; one that is just moving is left."""
     open_statuses = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
     query = select(batches.c.id).where(batches.c.status.in_(open_statuses), batches.c.expires_at <= now)
-    return list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+    return list(connection.execute(query.with_for_update(skip_locked=True, key_share=True)).scalars())
 
 
 def answered(connection: Connection) -> Sequence[str]:

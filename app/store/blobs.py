@@ -14,7 +14,7 @@ from app.domain.errors import NotFound
 class FileStore:
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, file_id: str) -> Path:
         """Raises NotFound."""
@@ -33,8 +33,17 @@ class FileStore:
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(self._root / file_id)
+            self._sync_folder()
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        """Without it a power cut can take the new name away again, after its row was committed."""
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def remove(self, file_id: str) -> None:
         (self._root / file_id).unlink(missing_ok=True)

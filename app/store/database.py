@@ -35,6 +35,8 @@ class Database:
             f"postgresql+psycopg://{rest}",
             pool_size=pool_size,
             pool_pre_ping=True,
+            # Errors are logged; prompts and answers do not belong there.
+            hide_parameters=True,
             connect_args={"options": "-c timezone=UTC", "connect_timeout": 10},
             json_serializer=partial(json.dumps, ensure_ascii=False),
         )

@@ -107,16 +107,16 @@ def fail_unanswered(
         *(literal(value, results.c[name].type) for name, value in constant.items()),
     ).where(requests.c.batch_id == batch_id, within, ~answered)
     names = ["batch_id", "custom_id", "tenant_id", "workload", *constant]
-    statement = insert(results).from_select(names, source).on_conflict_do_nothing()
-    failed = list(connection.execute(statement.returning(results.c.custom_id, results.c.tenant_id)))
-    body = {"code": code, "message": message}
-    rows = [
-        {"batch_id": batch_id, "custom_id": custom_id, "tenant_id": tenant, "body": body}
-        for custom_id, tenant in failed
-    ]
-    if rows:
-        connection.execute(insert(responses), rows)
-    return len(failed)
+    failed = insert(results).from_select(names, source).on_conflict_do_nothing().returning(results).cte("failed")
+    bodies = select(
+        failed.c.batch_id,
+        failed.c.custom_id,
+        failed.c.tenant_id,
+        literal({"code": code, "message": message}, responses.c.body.type),
+    )
+    statement = insert(responses).from_select(["batch_id", "custom_id", "tenant_id", "body"], bodies)
+    written = statement.returning(responses.c.custom_id).cte("written")
+    return connection.execute(select(func.count()).select_from(written)).scalar_one()
 
 
 def in_line_order(connection: Connection, batch_id: str) -> Generator[tuple[int, Result], None, None]:
@@ -232,6 +232,8 @@ def measured_profiles(connection: Connection, tenant: str, model: str, since: da
             results.c.model == model,
             results.c.finished_at >= since,
             results.c.status_code == 200,
+            # Requests that were pinned, to L0 for their form or by their user, are not like those that draw a level.
+            results.c.mix_id.is_not(None),
         )
         .group_by(results.c.workload, results.c.level)
     )

@@ -78,14 +78,16 @@ def waiting(connection: Connection, *, limit: int, now: datetime, resend: timede
     """
     query = (
         select(shards.c.id)
+        .join(batches, batches.c.id == shards.c.batch_id)
         .where(
+            batches.c.status == BatchStatus.IN_PROGRESS,
             shards.c.state == ShardState.PENDING,
             shards.c.release_at <= now,
             or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend),
         )
         .order_by(shards.c.release_at, shards.c.created_at, shards.c.batch_id, shards.c.first_line)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=shards, skip_locked=True)
     )
     found = list(connection.execute(query).scalars())
     connection.execute(update(shards).where(shards.c.id.in_(found)).values(sent_at=now))

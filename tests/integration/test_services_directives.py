@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,11 @@ from app.domain.profile import Profile
 from app.grid.static import StaticProvider
 from app.services import directives
 from app.services import intensity as services_intensity
-from app.store import intensity, profiles, results, verdicts
+from app.store import intensity, mixes, profiles, results, verdicts
 from app.store.database import TENANT
 from app.store.mixes import DirectiveMix, OptimizerRun
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_result, line, store_batch
+from tests.support.factories import MODEL, a_mix, a_result, a_run, line, store_batch
 from tests.support.services import Desk, Desks, jsonl
 
 AT_L0 = (1.0, 0.0, 0.0)
@@ -113,7 +114,7 @@ def test_without_evidence_everything_runs_at_l0(desk: Desk) -> None:
     assert mix.evidence == "none"
     run = latest_run(desk)
     assert (run.outcome, run.created_at) == ("solved", NOON)
-    assert "ptimal" in run.solver_status
+    assert run.solver_status == "only L0 is known"
     assert run.reason == "every workload keeps 90.0% of its own L0 quality"
     assert run.inputs["phi"] == 1.0
     assert run.inputs["past_hours"] == 2
@@ -210,10 +211,13 @@ def test_known_workloads_are_left_alone(desk: Desk) -> None:
     assert desk.rows("SELECT count(*) FROM optimizer_runs") == [2]
 
 
-def spent(desk: Desk, energies: Sequence[float], **changes: object) -> None:
-    """Results of one batch, one per figure."""
+def spent(desk: Desk, energies: Sequence[float], **changes: Any) -> None:
+    """Results of one batch that drew their level, one per figure."""
     with desk.context.database.transaction() as connection:
         batch = store_batch(connection, lines=len(energies))
+        drawn_from = a_mix(workload=changes.get("workload", "default"), created_at=NOON - timedelta(days=90))
+        mixes.add(connection, TENANT, a_run(created_at=drawn_from.created_at, outcome="l0"), [drawn_from])
+        changes = {"mix_id": drawn_from.id, **changes}
         rows = [
             a_result(batch, number, energy_j=energy, device_s=energy / 10, finished_at=desk.clock.now(), **changes)
             for number, energy in enumerate(energies, 1)
@@ -234,6 +238,13 @@ def test_profiles_come_from_the_ledger(desk: Desk) -> None:
     assert set(current(desk)) == {"default", "mail"}
     shares = {entry["workload"]: entry["share"] for entry in run.inputs["workloads"]}
     assert shares == {"default": 0.8, "mail": 0.2}
+
+
+def test_pinned_requests_are_no_part_of_a_profile(desk: Desk) -> None:
+    spent(desk, [10.0])
+    spent(desk, [1000.0], mix_id=None)
+    recompute(desk)
+    assert desk.rows("SELECT requests, energy_j FROM profiles") == [(1, 10.0)]
 
 
 def test_what_is_older_than_a_month_no_longer_counts(desk: Desk) -> None:

@@ -112,14 +112,15 @@ def test_a_task_that_was_never_sent_or_long_ago_is_due(connection: Connection) -
     assert due(connection, timedelta(0), BatchStatus.FINALIZING) == []
 
 
-def test_a_batch_that_is_being_worked_on_is_not_due(database: Database) -> None:
+def test_a_batch_is_worked_on_by_one_at_a_time(database: Database) -> None:
     with database.transaction() as connection:
         batch = with_status(connection, BatchStatus.VALIDATING)
     with database.transaction() as worker, database.transaction() as bell:
-        assert batches.find(worker, batch.id, lock=True) == batch
-        assert due(bell, HOUR) == []
+        assert batches.claim(worker, batch.id)
+        assert not batches.claim(bell, batch.id)
+        assert due(bell, HOUR) == [batch.id]  # whoever is rung for it finds it claimed
     with database.transaction() as bell:
-        assert due(bell, HOUR) == [batch.id]
+        assert batches.claim(bell, batch.id)
 
 
 def test_open_batches_are_overdue_when_their_window_has_passed(connection: Connection) -> None:

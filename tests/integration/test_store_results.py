@@ -247,7 +247,9 @@ def test_measured_profiles_are_those_of_plain_python(connection: Connection) -> 
     assert len(found) == 6
     for profile in found:
         own = [
-            row for row in rows if (row.workload, row.level, row.status_code) == (profile.workload, profile.level, 200)
+            row
+            for row in rows
+            if (row.workload, row.level, row.status_code) == (profile.workload, profile.level, 200) and row.mix_id
         ]
         assert profile.requests == len(own)
         for name, sd in (("energy_j", "energy_sd_j"), ("device_s", "device_sd_s")):
@@ -259,14 +261,15 @@ def test_measured_profiles_are_those_of_plain_python(connection: Connection) -> 
 def test_profiles_leave_out_other_tenants_models_times_and_failures(connection: Connection) -> None:
     ours = store_batch(connection, lines=4, tenant_id="ours")
     theirs = store_batch(connection, lines=1, tenant_id="theirs")
+    drawn = store_mix(connection, tenant="ours").id
     rows = [
-        a_result(ours, 1, energy_j=5.0),
-        a_result(ours, 2, energy_j=99.0, finished_at=NOON - timedelta(microseconds=1)),
-        a_result(ours, 3, energy_j=99.0, model="another"),
-        a_result(ours, 4, energy_j=99.0, status_code=408),
+        a_result(ours, 1, energy_j=5.0, mix_id=drawn),
+        a_result(ours, 2, energy_j=99.0, mix_id=drawn, finished_at=NOON - timedelta(microseconds=1)),
+        a_result(ours, 3, energy_j=99.0, mix_id=drawn, model="another"),
+        a_result(ours, 4, energy_j=99.0, mix_id=drawn, status_code=408),
     ]
     results.record(connection, rows)
-    results.record(connection, [a_result(theirs, 1, energy_j=99.0)])
+    results.record(connection, [a_result(theirs, 1, energy_j=99.0, mix_id=drawn)])
     (profile,) = results.measured_profiles(connection, "ours", MODEL, NOON)
     assert (profile.requests, profile.energy_j, profile.energy_sd_j) == (1, 5.0, 0.0)
 

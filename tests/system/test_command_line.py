@@ -31,7 +31,7 @@ def test_batch_run_answers_every_line_and_shows_what_it_used(vllm_stack: Running
 
 BAD = {
     "an empty file": ("", "The file is empty: it needs one request per line."),
-    "not JSON": ("{nonsense\n", "Line 1: this is not JSON"),
+    "not JSON": ("{nonsense\n", "Line 1: this is not usable JSON"),
     "a duplicate custom_id": (
         json.dumps(line("same", "a")) + "\n" + json.dumps(line("same", "b")) + "\n",
         "Line 2: the custom_id 'same' is already used in line 1: give every line its own.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from app.domain.completion import Completion, EngineRequest, error_body
 from app.domain.errors import EngineFailed
@@ -172,10 +174,26 @@ def completion(key: str, status_code: int, body: Mapping[str, object]) -> Comple
     return Completion(
         key=key,
         status_code=status_code,
-        body=body,
-        prompt_tokens=counts.get("prompt_tokens") or 0,
-        completion_tokens=counts.get("completion_tokens") or 0,
+        body=_storable(body),
+        prompt_tokens=_count(counts.get("prompt_tokens")),
+        completion_tokens=_count(counts.get("completion_tokens")),
     )
+
+
+def _storable(value: Any) -> Any:
+    """`value` as JSON and UTF-8 can hold it: a server may send half a surrogate pair, NaN or infinity."""
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(content) for name, content in value.items()}
+    if isinstance(value, list):
+        return [_storable(content) for content in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _count(value: object) -> int:
+    """A server's own count of tokens, if it is one that can be."""
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
 
 
 def _places(request: EngineRequest) -> int:

@@ -44,7 +44,8 @@ class VllmEngine(StreamingEngine):
     ) -> None:
         """Load `model` (a folder, or a name that vLLM can download) and wait until it can answer.
 
-        `max_model_len` None: the model's own context. `kv_cache_gb` in GiB; None: vLLM's choice. `options` are further
+        `max_model_len` None: the model's own context. `kv_cache_gb`, in GiB, holds on a CPU; None: vLLM's choice, as
+        always on a GPU. `options` are further
         options of `vllm serve` by their long names, such as `{"tool-call-parser": "hermes"}`; they win over the rest.
 
         Raises:
@@ -57,10 +58,10 @@ class VllmEngine(StreamingEngine):
             "dtype": dtype,
             "max-model-len": max_model_len,
             "max-num-seqs": max_num_seqs,
-            "kv-cache-memory-bytes": None if kv_cache_gb is None else int(kv_cache_gb * GIB),
             "tensor-parallel-size": tensor_parallel_size,
             "disable-log-stats": True,
         }
+        self._kv_cache_gb = kv_cache_gb
         self._overrides = dict(options or {})
         self._client: AsyncLLM | None = None
         self._serving: ServingLayer | None = None
@@ -82,7 +83,7 @@ class VllmEngine(StreamingEngine):
         from workers.engines.vllm_serving import ServingLayer
 
         self._on_cpu = bool(current_platform.is_cpu())
-        defaults = _cpu_options(self._options["tensor-parallel-size"]) if self._on_cpu else {}
+        defaults = _cpu_options(self._options["tensor-parallel-size"], self._kv_cache_gb) if self._on_cpu else {}
         args, config = parse_options({**self._options, **defaults, **self._overrides})
         self._devices = 1 if self._on_cpu else config.parallel_config.world_size
         if self._on_cpu and config.model_config.enforce_eager:
@@ -150,10 +151,12 @@ def _prepare_environment(model: str) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _cpu_options(tensor_parallel_size: int) -> dict[str, Any]:
+def _cpu_options(tensor_parallel_size: int, kv_cache_gb: float | None) -> dict[str, Any]:
     """Measured on 2 cores: the default executor reserves one of them (278 tokens/s instead of 470); compiling takes
     a minute at every start for 20 % more."""
     options: dict[str, Any] = {"enforce-eager": True}
+    if kv_cache_gb is not None:
+        options["kv-cache-memory-bytes"] = int(kv_cache_gb * GIB)
     if tensor_parallel_size == 1:
         # By its full name: vLLM turns "uni" into the default one on a CPU.
         options["distributed-executor-backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"

@@ -152,3 +152,12 @@ def test_no_more_requests_at_once_than_the_concurrency(server: OpenAIServer) -> 
 def test_an_address_without_a_scheme_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="http://"):
         OpenAIEngine("localhost:8000/v1")
+
+
+def test_what_no_database_can_hold_is_replaced(server: OpenAIServer) -> None:
+    choice, usage = '{"text": "half \\ud83d", "logprob": NaN}', '{"prompt_tokens": -1, "completion_tokens": 3}'
+    text = f'{{"choices": [{choice}], "usage": {usage}}}'
+    server.on_request = lambda body: Response(status=200, text=text)
+    one = answer(server)
+    assert one.body["choices"] == [{"text": "half ?", "logprob": None}]
+    assert (one.prompt_tokens, one.completion_tokens) == (0, 3)

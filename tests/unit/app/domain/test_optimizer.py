@@ -212,7 +212,7 @@ def test_a_solver_that_gives_up_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
         return OptimizeResult(status=4, x=None, message="numerical difficulties")
 
     monkeypatch.setattr(optimizer, "linprog", give_up)
-    with pytest.raises(OptimizerFailed, match="found no optimum: numerical difficulties"):
+    with pytest.raises(OptimizerFailed, match="found no optimum for w: numerical difficulties"):
         solve(workload("w", L0, BRIEF))
 
 
