@@ -63,7 +63,11 @@ def start(sender: str, instance: Any, **_: object) -> None:
 def _keep_settling(owner: Worker) -> None:
     """Close windows while nothing runs too: idleness is metered."""
     while not owner.stopping.wait(WINDOW_S):
-        owner.accountant.settle()
+        try:
+            owner.accountant.settle()
+        except Exception:
+            # Whatever a driver raises once: the next reading covers the time since the last good one.
+            log.exception("the meter could not be read")
 
 
 @signals.worker_ready.connect

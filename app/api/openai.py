@@ -33,10 +33,11 @@ def list_files(
     context: Services,
     tenant: Caller,
     purpose: Text | None = None,
+    after: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
 ) -> Any:
-    found = files.newest(context, tenant, purpose=purpose, limit=limit + 1)
-    return list_shape([file_shape(file) for file in found[:limit]], has_more=len(found) > limit)
+    page, has_more = files.newest(context, tenant, purpose=purpose, after=after, limit=limit)
+    return list_shape([file_shape(file) for file in page], has_more=has_more)
 
 
 @router.get("/files/{file_id}")

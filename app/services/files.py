@@ -63,6 +63,10 @@ def delete(context: Context, tenant: str, file_id: str) -> None:
     context.files.remove(file_id)
 
 
-def newest(context: Context, tenant: str, *, purpose: str | None, limit: int) -> Sequence[File]:
+def newest(
+    context: Context, tenant: str, *, purpose: str | None, after: str | None, limit: int
+) -> tuple[Sequence[File], bool]:
+    """A page of files, newest first, and whether more follow. Raises NotFound if `after` is not there."""
     with context.database.transaction() as connection:
-        return files.newest(connection, tenant, purpose=purpose, limit=limit)
+        found = files.newest(connection, tenant, purpose=purpose, after=after, limit=limit + 1)
+    return found[:limit], len(found) > limit

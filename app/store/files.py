@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, exists, insert, or_, select
+from sqlalchemy import Connection, delete, exists, insert, or_, select, tuple_
 
 from app.domain.errors import Conflict, NotFound
 from app.store.tables import batches, files
@@ -34,12 +34,17 @@ def get(connection: Connection, tenant: str, file_id: str) -> File:
     return File(**row)
 
 
-def newest(connection: Connection, tenant: str, *, purpose: str | None, limit: int) -> Sequence[File]:
-    query = (
-        select(files).where(files.c.tenant_id == tenant).order_by(files.c.created_at.desc(), files.c.id).limit(limit)
-    )
+def newest(
+    connection: Connection, tenant: str, *, purpose: str | None, after: str | None, limit: int
+) -> Sequence[File]:
+    """Newest first, starting behind the file `after`. Raises NotFound if `after` is not there."""
+    query = select(files).where(files.c.tenant_id == tenant)
     if purpose:
         query = query.where(files.c.purpose == purpose)
+    if after is not None:
+        edge = get(connection, tenant, after)
+        query = query.where(tuple_(files.c.created_at, files.c.id) < (edge.created_at, edge.id))
+    query = query.order_by(files.c.created_at.desc(), files.c.id.desc()).limit(limit)
     return [File(**row) for row in connection.execute(query).mappings()]
 
 

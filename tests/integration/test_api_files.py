@@ -61,7 +61,10 @@ def test_files_are_listed_newest_first(api: Api, desk: Desk) -> None:
         False,
     )
     assert all(set(file) == FILE_KEYS for file in listed["data"])
-    assert [file["id"] for file in api.get("/v1/files?limit=1")["data"]] == [ids[2]]
+    page = api.get("/v1/files?limit=1")
+    assert ([file["id"] for file in page["data"]], page["has_more"]) == ([ids[2]], True)
+    page = api.get(f"/v1/files?limit=2&after={ids[2]}")
+    assert ([file["id"] for file in page["data"]], page["has_more"]) == ([ids[1], ids[0]], False)
     assert api.get("/v1/files?purpose=batch_output")["data"] == []
 
 

@@ -31,9 +31,9 @@ def test_the_newest_file_comes_first(desk: Desk) -> None:
     first = upload(desk, b"1")
     desk.clock.advance(seconds=1)
     second = upload(desk, b"2")
-    assert files.newest(desk.context, TENANT, purpose=None, limit=10) == [second, first]
-    assert files.newest(desk.context, TENANT, purpose="batch", limit=1) == [second]
-    assert files.newest(desk.context, TENANT, purpose="batch_output", limit=10) == []
+    assert files.newest(desk.context, TENANT, purpose=None, after=None, limit=10) == ([second, first], False)
+    assert files.newest(desk.context, TENANT, purpose="batch", after=None, limit=1) == ([second], True)
+    assert files.newest(desk.context, TENANT, purpose="batch_output", after=None, limit=10) == ([], False)
 
 
 @pytest.mark.parametrize("purpose", ["fine-tune", "batch_output", ""])
@@ -116,7 +116,7 @@ def test_another_tenant_sees_no_file(desk: Desk) -> None:
         files.content(desk.context, "somebody", file.id)
     with pytest.raises(NotFound):
         files.delete(desk.context, "somebody", file.id)
-    assert files.newest(desk.context, "somebody", purpose=None, limit=10) == []
+    assert files.newest(desk.context, "somebody", purpose=None, after=None, limit=10) == ([], False)
 
 
 def test_a_file_whose_bytes_were_removed_says_so(desk: Desk) -> None:

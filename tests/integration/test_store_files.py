@@ -28,10 +28,13 @@ def test_newest_first_up_to_a_limit_and_by_purpose(connection: Connection) -> No
     ]
     for file in (*stored, a_file(tenant_id="theirs", created_at=NOON + timedelta(days=1))):
         files.add(connection, file)
-    assert files.newest(connection, "ours", purpose=None, limit=9) == stored[::-1]
-    assert files.newest(connection, "ours", purpose=None, limit=1) == stored[2:]
-    assert files.newest(connection, "ours", purpose="batch_output", limit=9) == [stored[1]]
-    assert files.newest(connection, "ours", purpose="vision", limit=9) == []
+    assert files.newest(connection, "ours", purpose=None, after=None, limit=9) == stored[::-1]
+    assert files.newest(connection, "ours", purpose=None, after=None, limit=1) == stored[2:]
+    assert files.newest(connection, "ours", purpose="batch_output", after=None, limit=9) == [stored[1]]
+    assert files.newest(connection, "ours", purpose="vision", after=None, limit=9) == []
+    assert files.newest(connection, "ours", purpose=None, after=stored[2].id, limit=1) == [stored[1]]
+    with pytest.raises(NotFound):
+        files.newest(connection, "theirs", purpose=None, after=stored[2].id, limit=1)
 
 
 def test_another_tenants_file_is_not_there(connection: Connection) -> None:
