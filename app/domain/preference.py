@@ -22,6 +22,7 @@ class Evidence(StrEnum):
     """What a quality figure rests on; shown wherever the figure is."""
 
     MEASURED = "measured"
+    MIXED = "fewer verdicts than the prior stands for"
     PRIOR = "prior, not measured"
     NONE = "none"
 
@@ -88,7 +89,9 @@ def quality(tally: Tally, prior: Tally | None) -> Quality | None:
     if tally.verdicts > 0:
         total = tally + (prior or Tally())
         bound = beta.ppf(1 - CONFIDENCE, 0.5 + total.wins + total.ties / 2, 0.5 + total.losses + total.ties / 2)
-        return Quality(win_rate=float(bound), evidence=Evidence.MEASURED, verdicts=tally.verdicts)
+        outweighed = prior is None or tally.verdicts >= prior.verdicts
+        evidence = Evidence.MEASURED if outweighed else Evidence.MIXED
+        return Quality(win_rate=float(bound), evidence=evidence, verdicts=tally.verdicts)
     if prior is not None and prior.verdicts > 0:
         mean = (prior.wins + prior.ties / 2) / prior.verdicts
         return Quality(win_rate=mean, evidence=Evidence.PRIOR, verdicts=0.0)

@@ -36,6 +36,9 @@ STALE_MIX = timedelta(hours=24)
 ENOUGH_REQUESTS = 10
 """With fewer requests at a level, a declared prior says more about its use than their mean."""
 
+WEAKEST_FIRST = (Evidence.PRIOR, Evidence.MIXED, Evidence.MEASURED, Evidence.NONE)
+"""A mix is only as well founded as the weakest of its levels."""
+
 NOMINAL = LevelOption(energy_j=1.0, device_s=1.0, win_rate=EVEN)
 """Stands for L0 in a workload that was never measured: only the ratio between its levels matters then."""
 
@@ -140,7 +143,7 @@ def _levels(
     """L0, and the levels of which both the use and the quality are known or declared."""
     base = known.get((workload, L0))
     l0 = LevelOption(energy_j=base.energy_j, device_s=base.device_s, win_rate=EVEN) if base else NOMINAL
-    usable, evidence = {L0: l0}, Evidence.NONE
+    usable, evidence = {L0: l0}, {Evidence.NONE}
     for level in range(1, levels):
         judged = quality(tallies.get((workload, level), Tally()), belief.tallies[level] if belief else None)
         profile = known.get((workload, level))
@@ -154,8 +157,8 @@ def _levels(
         else:
             continue
         usable[level] = LevelOption(energy_j=energy_j, device_s=device_s, win_rate=judged.win_rate)
-        evidence = judged.evidence if evidence is not Evidence.PRIOR else evidence
-    return usable, evidence
+        evidence.add(judged.evidence)
+    return usable, next(weakest for weakest in WEAKEST_FIRST if weakest in evidence)
 
 
 def _described(option: Options) -> dict[str, Any]:

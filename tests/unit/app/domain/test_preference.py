@@ -37,7 +37,7 @@ def test_a_prior_alone_is_marked_as_such() -> None:
 def test_pseudo_verdicts_are_not_counted_as_verdicts() -> None:
     found = quality(Tally(wins=3, losses=1), Tally(wins=100, losses=100))
     assert found is not None
-    assert (found.evidence, found.verdicts) == (Evidence.MEASURED, 4)
+    assert (found.evidence, found.verdicts) == (Evidence.MIXED, 4)
 
 
 def test_more_verdicts_tighten_the_claim_towards_their_share() -> None:
