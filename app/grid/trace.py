@@ -27,7 +27,11 @@ def read_trace(path: Path, *, zone: str, basis: str) -> IntensityTrace:
             if rows.fieldnames != COLUMNS:
                 raise ConfigurationError(f"{path}: the first line must be {','.join(COLUMNS)}.")
             points = [_point(path, number, row, basis) for number, row in enumerate(rows, 2)]
-            return IntensityTrace(point for point in points if point.zone == zone)
+            own = [point for point in points if point.zone == zone]
+            if points and not own:
+                zones = ", ".join(sorted({point.zone for point in points}))
+                raise ConfigurationError(f"{path} has no row of zone {zone}, only of {zones}: set SPROUT_ZONE.")
+            return IntensityTrace(own)
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"The intensity trace {path} cannot be read: {exc}.") from exc
     except InvalidInput as exc:

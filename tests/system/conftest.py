@@ -34,6 +34,8 @@ def remote_stack(engine_server: OpenAIServer) -> Iterator[RunningStack]:
             "SPROUT_ENGINE_URL": engine_server.url,
             "SPROUT_MODEL_NAME": "echo",
             "SPROUT_REQUEST_TIMEOUT_S": "5",
+            "SPROUT_LEASE_S": "4",
+            "SPROUT_SHARD_SIZE": "8",
         }
         with RunningStack(home, settings) as stack:
             yield stack

@@ -115,7 +115,11 @@ def test_flower_lists_the_workers_and_the_shards_of_a_run(
             return [task["args"] for task in tasks if task["name"] == "sprout.generate" and task["state"] == "SUCCESS"]
 
         eventually(lambda: any(batch.id in arguments for arguments in shards()), within_s=30)
-        workers = flower.get("/api/workers").json()
-        assert {name.partition("@")[0] for name in workers} == {"scheduler", "generator"}
+
+        def workers() -> set[str]:
+            # Flower asks the workers anew only when it is told to.
+            return {name.partition("@")[0] for name in flower.get("/api/workers", params={"refresh": "true"}).json()}
+
+        eventually(lambda: workers() == {"scheduler", "generator"}, within_s=30)
         assert httpx.get(f"{flower_url.partition('//')[0]}//127.0.0.1:{httpx.URL(flower_url).port}/api/workers",
                          trust_env=False).status_code == 401  # fmt: skip

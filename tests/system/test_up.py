@@ -80,24 +80,22 @@ def test_a_killed_child_is_started_again(home: Path, engine_server: OpenAIServer
         assert "api was ended by SIGKILL. It is started again" in stack.stop()
 
 
-def test_a_child_that_keeps_dying_is_reported(home: Path, engine_server: OpenAIServer) -> None:
-    with RunningStack(home, settings(engine_server, SPROUT_ENGINE_URL="ftp://nowhere")) as stack:
-        eventually(lambda: stack.logs("generator").count("ConfigurationError: ") >= 6, within_s=150)
-        printed = stack.stop()
-    assert "generator ended with status 1. It keeps dying" in printed
-    assert str(home / "logs" / "generator.log") in printed
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
         ("SPROUT_MODEL", "/no/such/model", "There is no model folder /no/such/model: set SPROUT_MODEL to one"),
         ("SPROUT_TRACE_FILE", "/no/such.csv", "The intensity trace /no/such.csv cannot be read"),
+        ("SPROUT_ZONE", "ELSEWHERE", "has no row of zone ELSEWHERE, only of EXAMPLE: set SPROUT_ZONE"),
         ("SPROUT_XI", "much", "SPROUT_XI: Input should be a valid number"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_at_the_start(home: Path, variable: str, value: str, sentence: str) -> None:
-    environment = {"SPROUT_HOME": str(home), "SPROUT_INTENSITY_PROVIDER": "trace", "SPROUT_TRACE_FILE": TRACE}
+    environment = {
+        "SPROUT_HOME": str(home),
+        "SPROUT_INTENSITY_PROVIDER": "trace",
+        "SPROUT_TRACE_FILE": TRACE,
+        "SPROUT_ZONE": "EXAMPLE",
+    }
     ended = sprout(["up"], clean_environment({**environment, variable: value}))
     assert ended.returncode == 1
     assert sentence in ended.stderr
