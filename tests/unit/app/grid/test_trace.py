@@ -90,7 +90,7 @@ def test_rows_must_ascend(file: Path) -> None:
 
 
 def test_a_zone_that_does_not_occur(file: Path) -> None:
-    assert "zone DE: The intensity trace is empty" in refusal(write(file, "2026-03-02T00:00:00Z,FR,1"))
+    assert "has no row of zone DE, only of FR: set SPROUT_ZONE" in refusal(write(file, "2026-03-02T00:00:00Z,FR,1"))
 
 
 def test_a_file_that_is_not_there_or_no_text(file: Path) -> None:
