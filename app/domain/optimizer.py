@@ -23,7 +23,6 @@ from scipy.optimize import linprog
 from app.domain.directive import L0
 from app.domain.errors import InvalidInput, OptimizerFailed
 from app.domain.footprint import Hardware
-from app.domain.units import kwh
 
 TOLERANCE = 1e-6
 
@@ -133,7 +132,8 @@ def _solve(
 
 
 def _grams(option: LevelOption, intensity: float, hardware: Hardware) -> float:
-    return kwh(option.energy_j) * hardware.pue * intensity + option.device_s * hardware.embodied_g_per_device_s
+    """k0 e + k1 p."""
+    return hardware.price(energy_j=option.energy_j, device_s=option.device_s, intensity_g_per_kwh=intensity).total_g
 
 
 def _held_back(mix: np.ndarray, costs: np.ndarray, rule: FloorRule) -> bool:

@@ -101,10 +101,6 @@ def move(connection: Connection, batch_id: str, target: BatchStatus, now: dateti
     return connection.execute(statement).rowcount == 1
 
 
-def set_cells(connection: Connection, batch_id: str, **values: Any) -> None:
-    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
-
-
 def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counts]:
     """Progress per batch: its final counts, or while it runs the sums over its shards."""
     query = (

@@ -18,7 +18,7 @@ from app.services.dispatch import QUEUE_DEPTH
 from app.store import batches, results
 from app.store.batches import Batch
 from tests.support.engine import EchoEngine
-from tests.support.factories import a_request, a_result, chat, line, store_batch
+from tests.support.factories import a_request, a_result, chat, line, set_cells, store_batch
 from tests.support.openai_server import prompt_of
 from tests.support.services import Desk, Desks, jsonl
 from tests.support.waiting import eventually
@@ -206,7 +206,7 @@ def test_a_batch_that_ends_as_it_expires_keeps_its_answers(desk: Desk, engine: E
     batch = a_batch(desk, 2, [(1, 2)])
     generation.run_shard(desk.context, desk.worker(engine), f"{batch.id}:1-2")
     with desk.context.database.transaction() as connection:
-        batches.set_cells(connection, batch.id, status=BatchStatus.IN_PROGRESS, finalizing_at=None)
+        set_cells(connection, batch.id, status=BatchStatus.IN_PROGRESS, finalizing_at=None)
         connection.execute(text("UPDATE shards SET state = 'pending'"))
     desk.clock.moment = batch.expires_at
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

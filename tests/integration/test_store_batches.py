@@ -12,7 +12,7 @@ from app.store import batches, results, shards
 from app.store.batches import Batch
 from app.store.database import Database
 from tests.support.clock import NOON
-from tests.support.factories import a_result, shard_id, store_batch
+from tests.support.factories import a_result, set_cells, shard_id, store_batch
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -147,7 +147,7 @@ def test_a_batch_is_answered_when_its_last_shard_is_done(connection: Connection)
 
 def test_cells(connection: Connection) -> None:
     batch, other = store_batch(connection), store_batch(connection)
-    batches.set_cells(connection, batch.id, model="m", usage={"total_tokens": 1})
+    set_cells(connection, batch.id, model="m", usage={"total_tokens": 1})
     found = batches.get(connection, "default", batch.id)
     assert (found.model, found.usage) == ("m", {"total_tokens": 1})
     assert batches.get(connection, "default", other.id) == other

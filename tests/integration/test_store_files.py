@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Connection
 
 from app.domain.errors import Conflict, NotFound
-from app.store import batches, files
+from app.store import files
 from app.store.blobs import FileStore
 from app.store.ids import new_id
 from tests.support.clock import NOON
-from tests.support.factories import a_file, store_batch
+from tests.support.factories import a_file, set_cells, store_batch
 
 
 def test_a_file_comes_back_as_it_was_stored(connection: Connection) -> None:
@@ -58,7 +58,7 @@ def test_a_removed_file_is_gone(connection: Connection) -> None:
 def test_a_file_stays_as_long_as_its_batch(connection: Connection, column: str) -> None:
     file, batch = a_file(), store_batch(connection)
     files.add(connection, file)
-    batches.set_cells(connection, batch.id, **{column: file.id})
+    set_cells(connection, batch.id, **{column: file.id})
     with pytest.raises(Conflict, match="belongs to a batch"):
         files.remove(connection, "default", file.id)
     assert files.get(connection, "default", file.id) == file

@@ -20,7 +20,7 @@ from app.store.database import Database
 from app.store.shards import Lease, Shard
 from app.store.tables import shards as table
 from tests.support.clock import NOON
-from tests.support.factories import shard_id, store_batch, take
+from tests.support.factories import set_cells, shard_id, store_batch, take
 
 MINUTE = timedelta(minutes=1)
 
@@ -288,6 +288,6 @@ def test_progress_is_the_sum_over_shards(connection: Connection, batch: Batch) -
         batch.id: Counts(completed=3, failed=1),
         idle.id: Counts(completed=0, failed=0),
     }
-    batches.set_cells(connection, batch.id, completed=5, failed=1)
+    set_cells(connection, batch.id, completed=5, failed=1)
     assert batches.counts(connection, [batch.id]) == {batch.id: Counts(completed=5, failed=1)}
     assert batches.counts(connection, []) == {}

@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from app.domain.batch import BatchStatus
 from app.domain.request import Request
@@ -18,6 +18,7 @@ from app.store.files import File
 from app.store.mixes import DirectiveMix, OptimizerRun
 from app.store.results import Result
 from app.store.shards import Lease
+from app.store.tables import batches as batches_table
 from tests.support.clock import NOON
 
 MODEL = "test-model"
@@ -164,3 +165,8 @@ def take(connection: Connection, shard: str, **changes: Any) -> Lease:
     lease = shards.lease(connection, shard, **terms)
     assert lease is not None, f"{shard} could not be leased"
     return lease
+
+
+def set_cells(connection: Connection, batch_id: str, **values: Any) -> None:
+    """Put a batch into a state that it would not reach by itself."""
+    connection.execute(update(batches_table).where(batches_table.c.id == batch_id).values(**values))
