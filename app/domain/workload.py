@@ -23,3 +23,17 @@ def parse_workload(text: str, *, param: str) -> str:
             param=param,
         )
     return text
+
+
+STRATUM = "~"
+"""Between a workload and the number of its stratum; neither declared nor discovered workloads have it in their name."""
+
+
+def stratum_name(workload: str, number: int) -> str:
+    """The name under which a stratum of a workload has its mix, its profiles and its verdicts."""
+    return f"{workload}{STRATUM}{number}"
+
+
+def floor_of(name: str) -> str:
+    """The workload whose quality floor covers `name`: a stratum's workload, otherwise the workload itself."""
+    return name.partition(STRATUM)[0]

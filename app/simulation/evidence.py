@@ -1,0 +1,124 @@
+"""What rounds of evaluation have found so far: verdicts and measured use, per class of prompts.
+
+A request is judged once; judging it again makes its verdict new, not a second one, or a small set of recorded requests
+would look like ever more evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from app.domain.attribution import Use
+from app.domain.directive import L0
+from app.domain.policy import Known
+from app.domain.preference import Quality, from_picks, stratified
+from app.simulation.dataset import Floats, Ints, Recording
+from app.simulation.partition import Classes
+
+NEVER = -np.inf
+
+
+@dataclass
+class EvidenceBook:
+    """Verdicts on the recorded requests that stand for recent traffic."""
+
+    recording: Recording
+    classes: Classes
+    member: Ints
+    """Class of each recorded request."""
+    half_life_h: float
+    judged_at: Floats = field(init=False)
+    """Hour of each request's verdict, minus infinity without one."""
+    _last: int = field(default=0, init=False)
+    """Hour of the last round: between rounds the same evidence only fades."""
+    _picks: Floats = field(init=False)
+    _last_picks: Floats = field(init=False)
+    _uses: Sequence[dict[int, Use]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.judged_at = np.full(len(self.recording), NEVER)
+        self._summarize()
+
+    def sample(self, number: int, shares: Floats, rng: Generator) -> Ints:
+        """Requests for a round: the same number of each workload that has traffic (`shares`, by workload).
+
+        A floor per workload needs evidence of each, however rare. Among a workload's requests, those that were never
+        judged come first, then those whose verdicts are oldest.
+        """
+        present = np.flatnonzero(shares > 0)
+        chosen = []
+        for position, workload in enumerate(rng.permutation(present)):
+            wanted = number // len(present) + (position < number % len(present))
+            rows = rng.permutation(np.flatnonzero(self.recording.workload == workload))
+            oldest_first = rows[np.argsort(self.judged_at[rows], kind="stable")]
+            chosen.append(oldest_first[:wanted])
+        return np.asarray(np.concatenate(chosen), dtype=np.int64)
+
+    def judge(self, rows: Ints, hour: int) -> None:
+        """Record the verdicts and the use of `rows`, judged in a round at `hour`."""
+        self.judged_at[rows] = hour
+        self._last = hour
+        self._summarize()
+
+    def known(self, shares: Floats, hour: int) -> Sequence[Known]:
+        """What a policy may know at `hour`; `shares` is the recent traffic by class."""
+        qualities = self._qualities(self._picks * 2.0 ** (-(hour - self._last) / self.half_life_h))
+        latest = self._qualities(self._last_picks)
+        return [
+            Known(
+                workload=name,
+                floor=floor,
+                share=float(shares[index]),
+                uses=self._uses[index],
+                quality=qualities[index],
+                latest=latest[index],
+            )
+            for index, (name, floor) in enumerate(zip(self.classes.names, self.classes.floors, strict=True))
+        ]
+
+    def _qualities(self, picks: Floats) -> Sequence[Quality | None]:
+        """By class, from its picks by level; strata are seen beside the workload that they belong to."""
+        found = [from_picks(row) for row in picks.tolist()]
+        for rows in self.classes.strata:
+            whole = from_picks(picks[rows].sum(axis=0).tolist())
+            if whole and len(rows) > 1:
+                for row, quality in zip(rows, stratified(whole, [found[row] for row in rows]), strict=True):
+                    found[row] = quality
+        return found
+
+    def _summarize(self) -> None:
+        judged = self.judged_at > NEVER
+        age = np.where(judged, self._last - self.judged_at, 0.0)
+        self._picks = self._count(judged * 2.0 ** (-age / self.half_life_h))
+        self._last_picks = self._count((judged & (self.judged_at == self._last)).astype(float))
+        self._uses = [self._measured(np.flatnonzero(self.member == index), judged) for index in self._indices]
+
+    @property
+    def _indices(self) -> range:
+        return range(len(self.classes.names))
+
+    def _count(self, weight: Floats) -> Floats:
+        """Classes x levels: weight of the verdicts that picked each level."""
+        levels = self.recording.levels
+        cell = self.member * levels + self.recording.pick
+        counts = np.bincount(cell, weights=weight, minlength=len(self._indices) * levels)
+        return np.asarray(counts.reshape(-1, levels), dtype=np.float64)
+
+    def _measured(self, rows: Ints, judged: NDArray[np.bool_]) -> dict[int, Use]:
+        """Mean use by level: of L0 over all recent traffic, of the others over what rounds have measured."""
+        seen = rows[judged[rows]]
+        levels = range(1, self.recording.levels) if len(seen) else ()
+        return {L0: self._mean(rows, L0)} | {level: self._mean(seen, level) for level in levels}
+
+    def _mean(self, rows: Ints, level: int) -> Use:
+        if not len(rows):
+            return Use()
+        return Use(
+            energy_j=float(self.recording.energy_j[rows, level].mean()),
+            device_s=float(self.recording.device_s[rows, level].mean()),
+        )

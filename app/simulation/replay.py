@@ -1,0 +1,230 @@
+"""One policy over one zone-month, hour by hour.
+
+Traffic follows the recorded composition. What the policy may learn comes from the *fit* requests, which stand for recent
+traffic: rounds of evaluation sample them, are paid for, and only then are their verdicts and energies known. What is
+reported comes from the *score* requests, which no policy ever sees. The policy is handed the intensities up to the
+present hour and no later ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.domain.directive import L0
+from app.domain.footprint import Hardware
+from app.domain.policy import Observation, Policy
+from app.domain.trigger import Opening, Trigger, gate_is_open
+from app.domain.units import JOULES_PER_KWH
+from app.simulation.dataset import Floats, Recording
+from app.simulation.evidence import EvidenceBook
+from app.simulation.partition import Partition, cells
+
+PAST_H = 720
+"""Hours of intensity that a policy may look back on: 30 days."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What is the same for every policy of a comparison."""
+
+    requests_per_hour: int = 10_000
+    budget: float = 0.01
+    """Rounds may emit at most this share of the footprint served since the last one."""
+    most_per_round: int = 1000
+    """Prompts that a round samples at most, as in the paper."""
+    half_life_h: float = 30 * 24.0
+    """Age at which a verdict counts half."""
+    trigger: Trigger = field(default_factory=Trigger)
+    hardware: Hardware = field(default_factory=Hardware)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """What happened in the hours of a replay, and the intensities before them."""
+
+    intensity: Floats
+    """gCO2eq/kWh of every hour of the year so far and of the month; `start` is the month's first."""
+    start: int
+    traffic: Floats
+    """Hours x W."""
+
+    def past(self, hour: int) -> Floats:
+        """The intensities up to `hour` of the month, that one included: all that may be known in it."""
+        now = self.start + hour
+        return self.intensity[max(now + 1 - PAST_H, 0) : now + 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a policy did and what came of it; footprints in grams per request or in all, by hour."""
+
+    mixes: Floats
+    """Hours x C x L."""
+    served_g: Floats
+    """Hours: of all requests."""
+    base_g: Floats
+    """Hours: what L0 would have cost."""
+    evaluation_g: float
+    rounds: int
+    verdicts: int
+    served_by_workload: Floats
+    """W x 2: grams spent, and grams at L0."""
+    preferred: Floats
+    """W x 2: requests whose level was the judge's pick, and whose L0 was."""
+    correct: Floats
+    """W x 2: requests answered correctly, and at L0; NaN where that cannot be checked."""
+    requests: Floats
+    """W."""
+
+
+@dataclass
+class _Round:
+    """An open round of evaluation."""
+
+    forced: bool
+
+
+def replay(
+    policy: Policy,
+    month: Month,
+    fit: Recording,
+    score: Recording,
+    partition: Partition,
+    conditions: Conditions,
+    rng: np.random.Generator,
+) -> Outcome:
+    """Run `policy` through `month`.
+
+    Raises:
+        InvalidInput: a figure cannot be used.
+        OptimizerFailed: the solver did not report an optimum.
+    """
+    hours, classes = len(month.traffic), partition.classes
+    book = EvidenceBook(recording=fit, classes=classes, member=partition.fit, half_life_h=conditions.half_life_h)
+    recent = cells(fit, partition.fit, len(classes.names))
+    bill = _Bill.of(score, partition, conditions.hardware)
+    mixes = np.zeros((hours, len(classes.names), fit.levels))
+    evaluator = _Evaluator(book=book, conditions=conditions, rng=rng)
+    for hour in range(hours):
+        past = month.past(hour)
+        seen = Observation(
+            intensity_g_per_kwh=float(past[-1]),
+            past=past.tolist(),
+            workloads=book.known(month.traffic[hour] @ recent, hour),
+            levels=fit.levels,
+            hardware=conditions.hardware,
+        )
+        decision = policy.decide(seen)
+        mixes[hour] = [decision.mixes[name] for name in classes.names]
+        served = bill.grams(month.traffic[hour], mixes[hour], past[-1]).sum() * conditions.requests_per_hour
+        evaluator.hour(hour, past, month.traffic[hour], float(served))
+    return bill.settle(month, mixes, evaluator, conditions.requests_per_hour)
+
+
+@dataclass(kw_only=True)
+class _Evaluator:
+    """Opens rounds, drains them when the gate is open, and keeps them within their budget."""
+
+    book: EvidenceBook
+    conditions: Conditions
+    rng: np.random.Generator
+    last: int = 0
+    served_since_g: float = 0.0
+    spent_g: float = 0.0
+    rounds: int = 0
+    verdicts: int = 0
+    open: _Round | None = None
+
+    def hour(self, hour: int, past: Floats, traffic: Floats, served_g: float) -> None:
+        """What evaluation does at the end of an hour in which `served_g` grams were served."""
+        self.served_since_g += served_g
+        intensity = float(past[-1])
+        opening = self.conditions.trigger.opening(
+            idle_h=hour - self.last, intensity=intensity, past=past.tolist(), first=self.rounds == 0
+        )
+        if opening is not Opening.NO and (self.open is None or opening is Opening.FORCED):
+            self.open = _Round(forced=opening is Opening.FORCED)
+        if self.open and gate_is_open(intensity=intensity, past=past.tolist(), forced=self.open.forced):
+            self._drain(hour, intensity, traffic)
+
+    def _drain(self, hour: int, intensity: float, traffic: Floats) -> None:
+        """Answer and judge as many prompts, at every level, as the budget allows."""
+        grams = self._grams(np.arange(len(self.book.recording)), intensity)
+        budget = self.conditions.budget * self.served_since_g
+        number = min(int(budget / grams.mean()), self.conditions.most_per_round, len(grams))
+        rows = self.book.sample(number, traffic, self.rng)
+        affordable = rows[np.cumsum(self._grams(rows, intensity)) <= budget]
+        self.book.judge(affordable, hour)
+        self.spent_g += float(self._grams(affordable, intensity).sum())
+        self.rounds, self.verdicts = self.rounds + 1, self.verdicts + len(affordable)
+        self.last, self.served_since_g, self.open = hour, 0.0, None
+
+    def _grams(self, rows: np.ndarray, intensity: float) -> Floats:
+        """What it takes to answer each request at every level. The judge is remote: its energy is unknown."""
+        recording, hardware = self.book.recording, self.conditions.hardware
+        operational = recording.energy_j[rows].sum(axis=1) / JOULES_PER_KWH * hardware.pue * intensity
+        return np.asarray(operational + recording.device_s[rows].sum(axis=1) * hardware.embodied_g_per_device_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bill:
+    """Means of the score requests per workload and class (a cell), weighted by the cell's share of the workload."""
+
+    energy_kwh: Floats
+    """W x C x L, as are the others; PUE included."""
+    embodied_g: Floats
+    picked: Floats
+    correct: Floats
+
+    @classmethod
+    def of(cls, score: Recording, partition: Partition, hardware: Hardware) -> _Bill:
+        shape = (len(score.workloads), len(partition.classes.names), score.levels)
+        cell = score.workload * shape[1] + partition.score
+        per_workload = np.bincount(score.workload, minlength=shape[0])
+
+        def mean(values: Floats) -> Floats:
+            sums = [np.bincount(cell, weights=column, minlength=shape[0] * shape[1]) for column in values.T]
+            table = np.stack(sums, axis=1).reshape(shape)
+            return np.asarray(table / np.maximum(per_workload, 1)[:, None, None])
+
+        return cls(
+            energy_kwh=mean(score.energy_j) / JOULES_PER_KWH * hardware.pue,
+            embodied_g=mean(score.device_s) * hardware.embodied_g_per_device_s,
+            picked=mean(score.picked),
+            correct=mean(score.checked),
+        )
+
+    def grams(self, traffic: Floats, mix: Floats, intensity: float) -> Floats:
+        """W: grams per request of the service, by workload, in one hour."""
+        per_request = ((self.energy_kwh * intensity + self.embodied_g) * mix).sum(axis=(1, 2))
+        return np.asarray(traffic * per_request)
+
+    def settle(self, month: Month, mixes: Floats, evaluator: _Evaluator, requests_per_hour: int) -> Outcome:
+        at_l0 = np.zeros_like(mixes)
+        at_l0[:, :, L0] = 1.0
+        now = month.intensity[month.start : month.start + len(mixes)]
+        spent, base = (self._hourly(month.traffic, mix, now) * requests_per_hour for mix in (mixes, at_l0))
+
+        def count(values: Floats) -> Floats:
+            totals = [np.einsum("hw,hcl,wcl->w", month.traffic, mix, values) for mix in (mixes, at_l0)]
+            return np.stack(totals, axis=1) * requests_per_hour
+
+        return Outcome(
+            mixes=mixes,
+            served_g=spent.sum(axis=1),
+            base_g=base.sum(axis=1),
+            evaluation_g=evaluator.spent_g,
+            rounds=evaluator.rounds,
+            verdicts=evaluator.verdicts,
+            served_by_workload=np.stack([spent.sum(axis=0), base.sum(axis=0)], axis=1),
+            preferred=count(self.picked),
+            correct=count(self.correct),
+            requests=month.traffic.sum(axis=0) * requests_per_hour,
+        )
+
+    def _hourly(self, traffic: Floats, mixes: Floats, intensity: Floats) -> Floats:
+        """Hours x W: grams per request of the service."""
+        operational = np.einsum("hcl,wcl->hw", mixes, self.energy_kwh) * intensity[:, None]
+        return np.asarray(traffic * (operational + np.einsum("hcl,wcl->hw", mixes, self.embodied_g)))
