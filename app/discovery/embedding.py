@@ -16,30 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.discovery.text import structure, terms
-from app.domain.errors import InvalidInput
 
 Floats = NDArray[np.float64]
+Stored = NDArray[np.float32]
+"""What a model keeps: half the size, and far finer than what it tells apart."""
 
 DIMENSIONS = 50
-MAX_TERMS = 20_000
+PROMPTS_PER_DIMENSION = 10
+MAX_TERMS = 4_000
+"""20 000 told recorded workloads apart no better."""
 RAREST = 3
-"""Terms in fewer prompts than this say nothing about a class."""
+"""Terms in fewer prompts than this say nothing about a class; among `FEW` prompts, terms in a single one."""
+FEW = 500
 STRUCTURE_WEIGHT = 1 / 6
 """A standard deviation of form weighs as much as this distance in words; form is cut off at three deviations."""
 FARTHEST = 3.0
+LEAST_SPREAD = 1e-3
+"""Added to each deviation of form, so that a figure in which all prompts agree does not part later ones by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding:
     vocabulary: tuple[str, ...]
-    idf: Floats
-    """V: inverse document frequency of each term."""
-    components: Floats
-    """V x D."""
-    centre: Floats
-    """Means of the structure figures of the prompts that were fitted."""
-    scale: Floats
-    """Their standard deviations."""
+    projection: Stored
+    """V x D: the terms' coordinates, times their inverse document frequency."""
+    centre: Stored
+    """9: means of the figures of form over the prompts that were fitted."""
+    scale: Stored
+    """9: their standard deviations."""
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -48,10 +52,10 @@ class Embedding:
     @property
     def size(self) -> int:
         """Number of coordinates of a point."""
-        return int(self.components.shape[1]) + len(self.centre)
+        return int(self.projection.shape[1]) + len(self.centre)
 
     def __call__(self, prompts: Sequence[str]) -> Floats:
-        """Points of N prompts: N x `size`."""
+        """Points of N prompts: N x `size`. Each depends on its own prompt only."""
         points = np.empty((len(prompts), self.size))
         for row, prompt in enumerate(prompts):
             points[row] = np.concatenate([self._words(prompt), self._form(prompt)])
@@ -60,11 +64,10 @@ class Embedding:
     def _words(self, prompt: str) -> Floats:
         counts = Counter(index for term in terms(prompt) if (index := self._index.get(term)) is not None)
         if not counts:
-            return np.zeros(self.components.shape[1])
-        rows = np.fromiter(counts, dtype=np.int64)
-        weights = np.array([1 + math.log(count) for count in counts.values()]) * self.idf[rows]
+            return np.zeros(self.projection.shape[1])
+        weights = np.array([1 + math.log(count) for count in counts.values()])
         # The length of the TF-IDF vector does not matter: the projection is scaled to length 1.
-        projected = weights @ self.components[rows]
+        projected = weights @ self.projection[list(counts)]
         return np.asarray(projected / max(float(np.linalg.norm(projected)), 1e-12))
 
     def _form(self, prompt: str) -> Floats:
@@ -73,38 +76,30 @@ class Embedding:
 
 
 def fit_embedding(prompts: Sequence[str]) -> Embedding:
-    """Learn vocabulary and projection from past prompts; the same prompts give the same embedding.
-
-    Raises:
-        InvalidInput: there is no prompt.
-    """
-    if not prompts:
-        raise InvalidInput("Classes cannot be discovered without prompts.")
+    """Learn vocabulary and projection from one prompt or more; the same prompts give the same embedding."""
     forms = np.array([structure(prompt) for prompt in prompts])
-    vocabulary, idf, components = _words(prompts)
+    vocabulary, projection = _words(prompts)
     return Embedding(
         vocabulary=vocabulary,
-        idf=idf,
-        components=components,
-        centre=forms.mean(axis=0),
-        scale=forms.std(axis=0) + 1e-6,
+        projection=projection.astype(np.float32),
+        centre=forms.mean(axis=0).astype(np.float32),
+        scale=(forms.std(axis=0) + LEAST_SPREAD).astype(np.float32),
     )
 
 
-def _words(prompts: Sequence[str]) -> tuple[tuple[str, ...], Floats, Floats]:
-    """Vocabulary, IDF and projection; empty when the prompts share no term, so that only their form tells them apart."""
-    from sklearn.decomposition import TruncatedSVD
+def _words(prompts: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+    """Vocabulary and projection; empty when the prompts share no terms, so that only their form tells them apart."""
     from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.utils.extmath import randomized_svd
 
-    vectorizer = TfidfVectorizer(
-        analyzer=terms, min_df=min(RAREST, len(prompts)), max_features=MAX_TERMS, sublinear_tf=True
-    )
+    rarest = RAREST if len(prompts) >= FEW else 2
+    vectorizer = TfidfVectorizer(analyzer=terms, min_df=rarest, max_features=MAX_TERMS, sublinear_tf=True)
     try:
         matrix = vectorizer.fit_transform(prompts)
-    except ValueError:
-        return (), np.zeros(0), np.zeros((0, 0))
-    dimensions = min(DIMENSIONS, *(size - 1 for size in matrix.shape))
+    except ValueError:  # how scikit-learn says that no term is left
+        return (), np.zeros((0, 0))
+    dimensions = min(DIMENSIONS, len(prompts) // PROMPTS_PER_DIMENSION, matrix.shape[1] - 1)
     if dimensions < 1:
-        return (), np.zeros(0), np.zeros((0, 0))
-    projection = TruncatedSVD(dimensions, n_iter=3, random_state=0).fit(matrix).components_.T
-    return tuple(vectorizer.get_feature_names_out()), np.asarray(vectorizer.idf_), projection
+        return (), np.zeros((0, 0))
+    components = randomized_svd(matrix, dimensions, n_iter=4, random_state=0)[2]
+    return tuple(vectorizer.get_feature_names_out()), np.asarray(components.T * vectorizer.idf_[:, None])

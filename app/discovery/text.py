@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 MAX_TOKENS = 400
 """What a prompt is about shows at its start; a long document must not slow its assignment."""
-MAX_CHARACTERS = 20_000
+MAX_CHARACTERS = 4_000
 
-_TOKEN = re.compile(r"[^\W\d_]+|\d+|\n+|[^\w\s]")
-# Scripts without spaces between words: every character is a token.
-_UNSPACED = re.compile(r"([฀-໿က-႟ក-៿぀-ヿ㐀-鿿])")
-_LIST_MARK = re.compile(r"^\s*(?:[-*•]|\(?\w{1,2}[.):])", re.MULTILINE)
-_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+# Marks are what is neither word nor space, and can be stored: no control characters, no halves of surrogate pairs.
+_TOKEN = re.compile(r"[^\W\d_]+|\d+|\n+|[^\w\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Scripts without spaces between words (Thai, Lao, Myanmar, Khmer, kana, Han): every character is a token.
+_UNSPACED = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])")
+# Blanks, not \s: that would run over empty lines, again from each of them.
+_LIST_MARK = re.compile(r"^[ \t]*(?:[-*•]|\(?\w{1,2}[.):])", re.MULTILINE)
+_SENTENCE_END = re.compile(r"[.!?؟](?:\s|$)|[。！？]")  # noqa: RUF001
+_QUESTION_MARKS = ("?", "？", "؟")  # noqa: RUF001
 _NUMBER = re.compile(r"\d+")
 _MARK = re.compile(r"[^\w\s]")
-
-STRUCTURE = 9
-"""Number of figures that `structure` gives."""
 
 
 def terms(prompt: str) -> list[str]:
@@ -36,17 +36,17 @@ def _normal(token: str) -> str:
 
 
 def structure(prompt: str) -> Sequence[float]:
-    """Length, lines, numbers, capitals, sentences, questions, lists and punctuation."""
+    """Nine figures: length, lines, numbers, capitals, sentences, questions (two), lists and marks."""
     text = prompt[:MAX_CHARACTERS]
     size = max(len(text), 1)
     return (
-        math.log(size),
+        math.log(max(len(prompt), 1)),
         math.log1p(text.count("\n")),
         math.log1p(len(_NUMBER.findall(text))),
         sum(map(str.isupper, text)) / size * 10,
         math.log1p(len(_SENTENCE_END.findall(text))),
-        float("?" in text),
-        float(text.rstrip().endswith("?")),
+        float(any(mark in text for mark in _QUESTION_MARKS)),
+        float(prompt.rstrip().endswith(_QUESTION_MARKS)),
         float(len(_LIST_MARK.findall(text)) > 1),
         len(_MARK.findall(text)) / size * 10,
     )

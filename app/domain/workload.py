@@ -1,4 +1,4 @@
-"""Workloads: classes of alike prompts, named by their user."""
+"""Workloads: classes of alike prompts, named by their user or discovered from their text."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def parse_workload(text: str, *, param: str) -> str:
             param=param,
         )
     return text
+
+
+DISCOVERED = "class:"
+"""How the names of discovered workloads begin; no declared name has a colon."""
+
+
+def discovered_name(number: int) -> str:
+    return f"{DISCOVERED}{number}"
 
 
 STRATUM = "~"
