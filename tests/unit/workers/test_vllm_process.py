@@ -55,6 +55,7 @@ def work():
     say("closing")
     print("closing", file=sys.stderr, flush=True)
     engine.close()
+    multiprocessing.active_children()  # collects those that have ended: psutil cannot read what a zombie was
     say("children", *(" ".join(p.cmdline()) for p in psutil.Process().children()))
 
 thread = threading.Thread(target=work)
