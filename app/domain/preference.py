@@ -192,9 +192,9 @@ def stratified(whole: Quality, parts: Sequence[Quality | None]) -> Sequence[Qual
     """The qualities of a workload's strata, from the workload's own and what each stratum's verdicts say alone.
 
     A stratum has few verdicts, so its difference to L0 is drawn towards the workload's as if PARTIAL_POOLING of its
-    verdicts had said the same as all (partial pooling; the posterior mean under a prior centred on the whole), and all
-    are shifted so that, weighted by their verdicts, they still add up to the workload's. Strata share its uncertainty:
-    the floor is the workload's.
+    verdicts had said the same as all (partial pooling; the posterior mean under a prior centred on the whole). Those
+    with verdicts are shifted so that, weighted by them, they still add up to the workload's; those without are taken to
+    be as the workload. Strata share its uncertainty: the floor is the workload's.
     """
     gains: list[dict[int, Gain]] = [{} for _ in parts]
     for level, common in whole.gains.items():
@@ -209,7 +209,7 @@ def stratified(whole: Quality, parts: Sequence[Quality | None]) -> Sequence[Qual
         total = sum(verdicts)
         shift = common.mean - sum(n * mean for n, mean in zip(verdicts, drawn, strict=True)) / total if total else 0.0
         for index, mean in enumerate(drawn):
-            gains[index][level] = replace(common, mean=mean + shift)
+            gains[index][level] = replace(common, mean=mean + (shift if verdicts[index] else 0.0))
     return [Quality(base=whole.base, gains=found) for found in gains]
 
 
