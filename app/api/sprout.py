@@ -19,9 +19,27 @@ YEAR_9999 = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 @router.get("/directives")
 def current_directives(context: Services, tenant: Caller) -> Any:
-    """The directive mix of every workload, and the run that gave it."""
-    run, mixes = directives.current(context, tenant)
-    return {"run": asdict(run) if run else None, "mixes": [asdict(mix) for mix in mixes]}
+    """The directive mix of every workload, or of each of its strata, and why it is what it is.
+
+    `run`, the latest one, is null before the first:
+
+    - `outcome`: `solved`; or, with the fault in `reason`, `last_good` (earlier mixes stay) or `l0` (all run at L0).
+    - `solver_status`: what the solver said. `created_at`: when it was computed.
+    - `intensity`: the figure it went by, its `start`, `age_h` (whole hours), `basis` and `provider`; null without any.
+    - `phi`: where that figure stands between the least (0) and the greatest (1) of the `past_hours` known hours.
+    - `floor_fraction`: the part of L0's quality that is kept, 1 - xi phi; null unless solved.
+    - `policy`: `name`, `mode`, `xi`, `quality_worth`, `kept_at_l0` and `confidence`. `hardware`: what prices it.
+
+    `mixes`, by name; each says what the run that gave it knew, which is an earlier one when the last good mixes stay:
+
+    - `workload`: the mix's name; `floor`: the workload whose quality floor covers it, another one for a stratum.
+    - `probabilities` of the levels, L0 first; `binding`: the floor holds back further saving; `created_at`.
+    - `share` of the recent traffic, 0 to 1; `base_quality`: L0's, null when nothing was judged.
+    - `evidence`: the weakest that its claims rest on; `verdicts`: how many, each counting less with age.
+    - `levels`: by name (`L0`), those that may be used: `energy_j` and `device_s` expected of a request, `claimed_gain`
+      in quality over L0 at the policy's confidence, its `mean_gain`, `evidence` and `verdicts`.
+    """
+    return directives.explained(context, tenant)
 
 
 @router.get("/batches/{batch_id}/report")

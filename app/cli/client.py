@@ -73,6 +73,10 @@ class Client:
     def report(self, batch_id: str) -> Mapping[str, Any]:
         return self._ask(f"/sprout/v1/batches/{batch_id}/report")
 
+    def directives(self) -> Mapping[str, Any]:
+        """The current mixes and the latest run."""
+        return self._ask("/sprout/v1/directives")
+
     def results_since(self, batch_id: str, since: float) -> list[Mapping[str, Any]]:
         return list(self._ask(f"/sprout/v1/batches/{batch_id}/results", since=since)["data"])
 

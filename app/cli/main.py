@@ -10,6 +10,7 @@ import click
 
 from app.cli import commands
 from app.cli.batch import batch
+from app.cli.directives import directives
 from app.cli.summarize import summarize
 from app.cli.up import up
 from app.domain.errors import SproutError
@@ -79,6 +80,7 @@ def migrate() -> None:
 cli.add_command(up)
 cli.add_command(batch)
 cli.add_command(summarize)
+cli.add_command(directives)
 
 
 def main() -> None:

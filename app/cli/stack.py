@@ -32,19 +32,40 @@ def connect(settings: Settings, console: Console) -> Iterator[Client]:
     Raises:
         ServiceUnavailable: the stack does not start.
     """
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    if settings.api_url is not None:
-        with Client(settings.api_url, key=key) as client:
+    url = _address(settings)
+    if url is not None:
+        with Client(url, key=_key(settings)) as client:
             yield client
         return
-    home = Home(settings.home)
-    running = home.read_stack()
-    if running is not None:
-        with Client(running.urls["api_url"], key=key) as client:
-            yield client
-        return
-    with _own_stack(home, console) as url, Client(url, key=key) as client:
+    with _own_stack(Home(settings.home), console) as url, Client(url, key=_key(settings)) as client:
         yield client
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Client]:
+    """A client of SPROUT_API_URL, or of the stack that runs on SPROUT_HOME.
+
+    Raises:
+        ServiceUnavailable: there is none.
+    """
+    url = _address(settings)
+    if url is None:
+        raise ServiceUnavailable(
+            f"No stack runs on {settings.home}: start one with `sprout up`, or set SPROUT_API_URL."
+        )
+    with Client(url, key=_key(settings)) as client:
+        yield client
+
+
+def _address(settings: Settings) -> str | None:
+    if settings.api_url is not None:
+        return settings.api_url
+    stack = Home(settings.home).read_stack()
+    return stack.urls["api_url"] if stack else None
+
+
+def _key(settings: Settings) -> str | None:
+    return settings.api_key.get_secret_value() if settings.api_key else None
 
 
 @contextmanager

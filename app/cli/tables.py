@@ -85,7 +85,8 @@ def notes(reports: Sequence[Figures], answered: Sequence[Figures]) -> Sequence[s
         )
     for workload, mix in sorted({name: mix for report in reports for name, mix in report["mixes"].items()}.items()):
         shares = ", ".join(f"L{level} {share:.0%}" for level, share in enumerate(mix["probabilities"]))
-        lines.append(f"Directive mix of {workload} now: {shares}; evidence of its quality: {mix['evidence']}.")
+        mean = f", mean of {mix['mixes']} classes of its prompts" if mix["mixes"] > 1 else ""
+        lines.append(f"Directive mix of {workload} now{mean}: {shares}; evidence of its quality: {mix['evidence']}.")
     return lines
 
 

@@ -117,7 +117,7 @@ class Co2Opt:
     name: str = "CO2_OPT"
 
     def decide(self, seen: Observation) -> Decision:
-        common = set.intersection(*(set(known.uses) for known in seen.workloads))
+        common = set(range(seen.levels)).intersection(*(known.uses for known in seen.workloads))
 
         def grams(level: int) -> float:
             return sum(known.share * _price(seen, known.uses[level]) for known in seen.workloads)
@@ -159,16 +159,17 @@ class DirectivePolicy:
 
     def options(self, seen: Observation) -> Sequence[WorkloadOptions]:
         """L0, and the levels of which both the use and the quality are known."""
-        qualities = [known.latest if self.last_round_only else known.quality for known in seen.workloads]
-        if self.rule.mode is FloorMode.SERVICE:
-            qualities = self._common(seen, qualities)
+        qualities = self.qualities(seen.workloads)
         return [self._option(known, quality) for known, quality in zip(seen.workloads, qualities, strict=True)]
 
-    def _common(self, seen: Observation, qualities: Sequence[Quality | None]) -> list[Quality | None]:
-        """The whole service is one workload: its quality is that of all workloads that were judged."""
-        judged = [(quality, known.share) for quality, known in zip(qualities, seen.workloads, strict=True) if quality]
+    def qualities(self, workloads: Sequence[Known]) -> Sequence[Quality | None]:
+        """The quality that each workload's claims are made from: in `service` mode that of all that were judged."""
+        own = [known.latest if self.last_round_only else known.quality for known in workloads]
+        if self.rule.mode is not FloorMode.SERVICE:
+            return own
+        judged = [(quality, known.share) for quality, known in zip(own, workloads, strict=True) if quality]
         service = pooled([quality for quality, _ in judged], [share for _, share in judged]) if judged else None
-        return [service] * len(qualities)
+        return [service] * len(own)
 
     def _option(self, known: Known, quality: Quality | None) -> WorkloadOptions:
         gains = quality.gains if quality else {}
@@ -231,5 +232,5 @@ class ModelOpt:
         rule = FloorRule(mode=FloorMode.SERVICE, xi=self.xi, kept_at_l0=0.0)
         solver = DirectivePolicy(name=self.name, rule=rule, confidence=POINT)
         decision = solver.decide(replace(seen, workloads=known))
-        large = round(next(iter(decision.mixes.values()))[LARGE], 1)
+        large = round(next(iter(decision.mixes.values()), only(LARGE, seen.levels))[LARGE], 1)
         return everywhere(seen, (large, 1.0 - large))

@@ -15,6 +15,7 @@ from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import L0, Placement, draw_level, place
 from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailable
 from app.domain.shard import is_suspect
+from app.domain.workload import floor_of
 from app.ports import EnergyBasis, Engine
 from app.services import intensity
 from app.services.accounting import Accountant
@@ -187,7 +188,7 @@ def placement(settings: Settings) -> Placement:
 def engine_request(settings: Settings, shard: LeasedShard, key: str) -> EngineRequest:
     """The request with the directive of its level in place."""
     drawn = shard.drawn[key]
-    texts = settings.workload_directives.get(drawn.request.workload, settings.directives)
+    texts = settings.workload_directives.get(floor_of(drawn.request.workload), settings.directives)
     body = place(drawn.request.body, texts[drawn.level], placement(settings))
     return EngineRequest(key=key, endpoint=shard.lease.endpoint, body=body)
 

@@ -9,8 +9,10 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from app.domain.directive import L0
+from app.domain.profile import pooled
 from app.domain.savings import Z_90, mean_at_l0
-from app.services import directives
+from app.domain.workload import floor_of
+from app.services.observation import prior
 from app.settings import Settings
 from app.store import profiles, results
 from app.store.batches import Batch
@@ -126,16 +128,17 @@ def _randomised(connection: Connection, batch: Batch, spent: Spent) -> L0Estimat
 
 def _profile(connection: Connection, settings: Settings, batch: Batch, spent: Spent) -> L0Estimate | None:
     known = profiles.all_of(connection, batch.tenant_id, settings.served_name)
-    base = next((profile for profile in known if (profile.workload, profile.level) == (spent.workload, L0)), None)
-    if base is None or base.requests < MIN_L0_REQUESTS:
+    own = [profile for profile in known if (floor_of(profile.workload), profile.level) == (spent.workload, L0)]
+    if sum(profile.requests for profile in own) < MIN_L0_REQUESTS:
         return None
+    base = pooled(own, spent.workload)
     mean, margin = spent.drawn * base.energy_j, spent.drawn * Z_90 * base.energy_sd_j / base.requests**0.5
     grams = mean * spent.grams_per_j, margin * spent.grams_per_j
     return spent.estimate(L0Method.PROFILE, base.requests, (mean, margin), grams)
 
 
 def _prior(settings: Settings, spent: Spent) -> L0Estimate | None:
-    belief = directives.prior(settings)
+    belief = prior(settings)
     if belief is None or any(total.level >= len(belief.relative_energy) for total in spent.totals):
         return None
     pinned_j = sum(total.pinned_energy_j for total in spent.totals)

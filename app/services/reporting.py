@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.domain.preference import Evidence, weakest
+from app.domain.workload import floor_of
 from app.services.context import Context
 from app.services.l0_cost import L0Estimate, estimate_l0
 from app.store import batches, mixes, results, windows
@@ -16,6 +19,16 @@ from app.store.windows import WindowTotal
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixNow:
+    """The directive mix of a workload; where it has strata, their mean, weighted by their requests in the batch."""
+
+    probabilities: Sequence[float]
+    evidence: Evidence
+    mixes: int
+    """How many it is the mean of."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     batch: Batch
     levels: Sequence[LevelTotal]
@@ -23,7 +36,7 @@ class Report:
     """One per workload of which anything can be said."""
     machines: WindowTotal
     """What all workers used while the batch ran, other batches and idleness included."""
-    mixes: Mapping[str, DirectiveMix]
+    mixes: Mapping[str, MixNow]
     energy_bases: Sequence[str]
     intensity_bases: Sequence[str]
 
@@ -37,6 +50,7 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
         start = batch.in_progress_at or now
         end = (batch.finalizing_at or batch.cancelling_at or now) + timedelta(seconds=1)
         current = mixes.current(connection, tenant)
+        requests = results.requests_by_mix(connection, batch_id)
         workloads = {total.workload for total in totals}
         found = [estimate_l0(connection, settings, batch, totals, workload) for workload in sorted(workloads)]
         energy_bases, intensity_bases = results.bases(connection, batch_id)
@@ -45,10 +59,29 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
             levels=totals,
             l0=[estimate for estimate in found if estimate is not None],
             machines=windows.total(connection, start, end),
-            mixes={name: mix for name, mix in current.items() if name in workloads},
+            mixes=_mixes_now(current, requests, settings.levels),
             energy_bases=energy_bases,
             intensity_bases=intensity_bases,
         )
+
+
+def _mixes_now(current: Mapping[str, DirectiveMix], requests: Mapping[str, int], levels: int) -> Mapping[str, MixNow]:
+    """By workload. Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now."""
+    found: dict[str, list[tuple[DirectiveMix, int]]] = defaultdict(list)
+    for name, number in requests.items():
+        if name in current and len(current[name].probabilities) == levels:
+            found[floor_of(name)].append((current[name], number))
+    return {
+        floor: MixNow(
+            probabilities=[
+                sum(number * mix.probabilities[level] for mix, number in parts) / sum(number for _, number in parts)
+                for level in range(levels)
+            ],
+            evidence=weakest(Evidence(mix.evidence) for mix, _ in parts),
+            mixes=len(parts),
+        )
+        for floor, parts in found.items()
+    }
 
 
 def finished_since(context: Context, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 from app.store.tables import directive_mixes, optimizer_runs
 
@@ -59,6 +59,17 @@ def current(connection: Connection, tenant: str) -> Mapping[str, DirectiveMix]:
         for row in connection.execute(query).mappings()
     ]
     return {mix.workload: mix for mix in mixes}
+
+
+def reasons(connection: Connection, mix_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """By mix, what the run that gave it knew of its workload: its entry among the run's inputs."""
+    entry = optimizer_runs.c.inputs.op("->")("workloads").op("->", return_type=JSONB())(directive_mixes.c.workload)
+    query = (
+        select(directive_mixes.c.id, entry)
+        .join(optimizer_runs, optimizer_runs.c.id == directive_mixes.c.run_id)
+        .where(directive_mixes.c.id.in_(mix_ids), entry.is_not(None))
+    )
+    return dict(connection.execute(query).all())
 
 
 def newest_run(connection: Connection, tenant: str) -> OptimizerRun | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.profile import Profile
@@ -36,3 +36,13 @@ def all_of(connection: Connection, tenant: str, model: str) -> Sequence[Profile]
         .order_by(profiles.c.workload, profiles.c.level)
     )
     return [Profile(**row) for row in connection.execute(query).mappings()]
+
+
+def traffic(connection: Connection, tenant: str, model: str, since: datetime) -> Mapping[str, int]:
+    """Requests per workload, over the profiles that were renewed since: the others have had none."""
+    query = (
+        select(profiles.c.workload, func.sum(profiles.c.requests))
+        .where(profiles.c.tenant_id == tenant, profiles.c.model == model, profiles.c.updated_at >= since)
+        .group_by(profiles.c.workload)
+    )
+    return {workload: int(requests) for workload, requests in connection.execute(query)}

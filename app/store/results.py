@@ -7,11 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, and_, case, exists, func, literal, select, true, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.profile import Profile
 from app.domain.savings import WeightedSums
+from app.domain.workload import STRATUM
 from app.store.tables import requests, responses, results
 
 
@@ -135,9 +149,16 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[tuple[int,
             yield values.pop("line"), Result(**values)
 
 
+_floor = func.split_part(results.c.workload, literal_column(f"'{STRATUM}'"), literal_column("1"))
+"""`app.domain.workload.floor_of`, in SQL. Without parameters, which would make two of it differ."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LevelTotal:
-    """Sums over the requests of a batch at one level of one workload, answered and failed ones apart."""
+    """Sums over the requests of a batch at one level of one workload, answered and failed ones apart.
+
+    The strata of a workload count as the workload.
+    """
 
     workload: str
     level: int
@@ -162,7 +183,7 @@ def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
     grams = results.c.operational_g + results.c.embodied_g
     query = (
         select(
-            results.c.workload,
+            _floor.label("workload"),
             results.c.level,
             answered.label("answered"),
             func.count().label("requests"),
@@ -177,21 +198,32 @@ def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
             func.sum(case((pinned, grams), else_=0.0)).label("pinned_g"),
         )
         .where(results.c.batch_id == batch_id)
-        .group_by(results.c.workload, results.c.level, answered)
-        .order_by(results.c.workload, results.c.level, answered.desc())
+        .group_by(_floor, results.c.level, answered)
+        .order_by(_floor, results.c.level, answered.desc())
     )
     return [LevelTotal(**row) for row in connection.execute(query).mappings()]
 
 
+def requests_by_mix(connection: Connection, batch_id: str) -> Mapping[str, int]:
+    """How many results of a batch there are of each workload and of each stratum."""
+    query = (
+        select(results.c.workload, func.count())
+        .where(results.c.batch_id == batch_id)
+        .group_by(results.c.workload)
+        .order_by(results.c.workload)
+    )
+    return dict(connection.execute(query).all())
+
+
 def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[WeightedSums, WeightedSums]:
-    """Inverse-propensity sums of energy (J) and of footprint (g) over the requests that drew L0."""
+    """Inverse-propensity sums of energy (J) and of footprint (g) over the requests that drew L0, strata included."""
     p = results.c.probability
     energy, grams = results.c.energy_j, results.c.operational_g + results.c.embodied_g
     sums: list[ColumnElement[Any]] = [func.count(), _sum(1 / p), _sum(1 / (p * p))]
     sums += [_sum(term) for y in (energy, grams) for term in (y / p, y / (p * p), y * y / (p * p))]
     query = select(*sums).where(
         results.c.batch_id == batch_id,
-        results.c.workload == workload,
+        _floor == workload,
         results.c.status_code == 200,
         results.c.level == 0,
         results.c.mix_id.is_not(None),

@@ -2,16 +2,25 @@ from __future__ import annotations
 
 import pytest
 
+from app.domain.intensity import IntensityPoint
 from app.services import directives
-from app.store import results
+from app.store import intensity, results, verdicts
 from tests.support.api import Api, error_of
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
-from tests.support.factories import a_result, line, store_batch
+from tests.support.factories import MODEL, a_result, line, store_batch, store_mix
 from tests.support.services import Desk, jsonl
 
-RUN_KEYS = {"id", "created_at", "outcome", "solver_status", "reason", "inputs"}
-MIX_KEYS = {"id", "workload", "probabilities", "evidence", "binding", "created_at"}
+RUN_KEYS = {
+    "id", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi", "floor_fraction",
+    "policy", "hardware",
+}  # fmt: skip
+POLICY_KEYS = {"name", "mode", "xi", "quality_worth", "kept_at_l0", "confidence"}
+MIX_KEYS = {
+    "id", "workload", "floor", "probabilities", "binding", "share", "base_quality", "evidence", "verdicts", "levels",
+    "created_at",
+}  # fmt: skip
+OPTION_KEYS = {"energy_j", "device_s", "claimed_gain", "mean_gain", "evidence", "verdicts"}
 LEVEL_KEYS = {
     "workload", "level", "answered", "requests", "prompt_tokens", "completion_tokens", "energy_j", "device_s",
     "operational_g", "embodied_g", "drawn", "pinned_energy_j", "pinned_g",
@@ -30,10 +39,52 @@ def test_directives_with_their_run(api: Api, desk: Desk) -> None:
         directives.ensure_mixes(desk.context, connection, "default", ["b", "a"])
     found = api.get("/sprout/v1/directives")
     assert set(found["run"]) == RUN_KEYS
-    assert found["run"]["outcome"] == "l0"
+    assert (found["run"]["outcome"], found["run"]["intensity"], found["run"]["phi"]) == ("l0", None, None)
+    assert set(found["run"]["policy"]) == POLICY_KEYS
     assert [mix["workload"] for mix in found["mixes"]] == ["a", "b"]
     assert all(set(mix) == MIX_KEYS for mix in found["mixes"])
     assert found["mixes"][0]["probabilities"] == [1.0, 0.0, 0.0]
+    assert set(found["mixes"][0]["levels"]) == {"L0"}
+    assert set(found["mixes"][0]["levels"]["L0"]) == OPTION_KEYS
+
+
+def test_a_mix_says_what_its_own_run_knew(api: Api, desk: Desk) -> None:
+    """The latest run may have kept it, and may know more."""
+    with desk.context.database.transaction() as connection:
+        point = IntensityPoint(
+            zone="WORLD", start=NOON, intensity_g_per_kwh=300.0, basis="lifecycle-average", provider="test"
+        )
+        intensity.put(connection, [point], NOON)
+        directives.ensure_mixes(desk.context, connection, "default", ["mail~1"])
+        desk.clock.advance(hours=5)
+        verdicts.add(
+            connection,
+            tenant="default",
+            model=MODEL,
+            workload="mail~1",
+            level=1,
+            outcome="win",
+            judge="test",
+            now=desk.clock.now(),
+        )
+        directives.ensure_mixes(desk.context, connection, "default", ["news"])
+    found = api.get("/sprout/v1/directives")
+    assert found["run"]["outcome"] == "last_good"
+    assert found["run"]["intensity"] == {
+        "zone": "WORLD", "start": NOON.isoformat(), "intensity_g_per_kwh": 300.0, "basis": "lifecycle-average",
+        "provider": "test", "age_h": 5,
+    }  # fmt: skip
+    kept, new = found["mixes"]
+    assert (kept["workload"], kept["floor"], kept["share"], kept["verdicts"]) == ("mail~1", "mail", 1.0, 0)
+    assert (new["workload"], new["floor"], new["share"]) == ("news", "news", 0.5)
+
+
+def test_a_mix_without_stored_reasons(api: Api, desk: Desk) -> None:
+    with desk.context.database.transaction() as connection:
+        store_mix(connection, workload="mail~1")
+    (mix,) = api.get("/sprout/v1/directives")["mixes"]
+    assert set(mix) == MIX_KEYS
+    assert (mix["floor"], mix["share"], mix["levels"]) == ("mail", None, {})
 
 
 def test_a_report(api: Api, desk: Desk, engine: EchoEngine) -> None:
@@ -44,7 +95,7 @@ def test_a_report(api: Api, desk: Desk, engine: EchoEngine) -> None:
     assert [set(level) for level in found["levels"]] == [LEVEL_KEYS] * 2
     assert [set(estimate) for estimate in found["l0"]] == [L0_KEYS]
     assert set(found["machines"]) == {"energy_j", "idle_energy_j", "idle_device_s"}
-    assert set(found["mixes"]["default"]) == MIX_KEYS
+    assert set(found["mixes"]["default"]) == {"probabilities", "evidence", "mixes"}
 
 
 @pytest.mark.parametrize("what", ["report", "results"])

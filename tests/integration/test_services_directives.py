@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from scipy.optimize import OptimizeResult
 
+from app.domain import optimizer
 from app.domain.errors import IntensityUnavailable
 from app.domain.intensity import HOUR, IntensityPoint
 from app.domain.preference import PAPER_PRIOR
@@ -93,8 +95,9 @@ def recompute(desk: Desk) -> OptimizerRun:
     return directives.recompute(desk.context, Silent())
 
 
-def levels(run: OptimizerRun, workload: str) -> Mapping[str, Mapping[str, float]]:
-    return {entry["workload"]: entry["levels"] for entry in run.inputs["workloads"]}[workload]
+def levels(run: OptimizerRun, workload: str) -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = run.inputs["workloads"][workload]["levels"]
+    return found
 
 
 def latest_run(desk: Desk) -> OptimizerRun:
@@ -114,15 +117,26 @@ def test_without_evidence_everything_runs_at_l0(desk: Desk) -> None:
     assert mix.evidence == "none"
     run = latest_run(desk)
     assert (run.outcome, run.created_at) == ("solved", NOON)
-    assert run.solver_status == "only L0 is known"
+    assert "Optimal" in run.solver_status
     assert run.reason == "every workload keeps 90.0% of its own L0 quality"
     assert run.inputs["phi"] == 1.0
     assert run.inputs["past_hours"] == 2
     assert run.inputs["intensity"]["intensity_g_per_kwh"] == 600.0
     assert run.inputs["intensity"]["start"] == NOON.isoformat()
-    assert run.inputs["rule"] == {"xi": 0.1, "kept_at_l0": 0.01}
+    assert (run.inputs["intensity"]["age_h"], run.inputs["floor_fraction"]) == (0, 0.9)
+    assert run.inputs["policy"] == {
+        "name": "OURS", "mode": "per-workload", "xi": 0.1, "quality_worth": 0.5, "kept_at_l0": 0.01, "confidence": 0.6,
+    }  # fmt: skip
     assert run.inputs["hardware"]["pue"] == 1.0
-    assert levels(run, "default") == {"L0": {"energy_j": 1.0, "device_s": 1.0, "win_rate": 0.5}}
+    l0 = {
+        "energy_j": 1.0, "device_s": 1.0, "claimed_gain": 0.0, "mean_gain": 0.0, "verdicts": 0.0, "evidence": "none",
+    }  # fmt: skip
+    assert run.inputs["workloads"] == {
+        "default": {
+            "floor": "default", "share": 1.0, "base_quality": None, "evidence": "none", "verdicts": 0,
+            "levels": {"L0": l0},
+        }
+    }  # fmt: skip
 
 
 def test_a_declared_prior_stands_in(desks: Desks) -> None:
@@ -135,8 +149,8 @@ def test_a_declared_prior_stands_in(desks: Desks) -> None:
     assert sum(mix.probabilities[1:]) > 0.5
     found = levels(latest_run(desk), "default")
     assert found["L2"]["energy_j"] == pytest.approx(PAPER_PRIOR.relative_energy[2])
-    quality = sum(p * found[f"L{level}"]["win_rate"] for level, p in enumerate(mix.probabilities))
-    assert quality == pytest.approx(0.9 * 0.5)
+    gain = sum(p * found[f"L{level}"]["claimed_gain"] for level, p in enumerate(mix.probabilities))
+    assert gain == pytest.approx(-0.1 * 0.5)
 
 
 def test_a_prior_of_other_levels_is_no_prior(desks: Desks) -> None:
@@ -236,7 +250,7 @@ def test_profiles_come_from_the_ledger(desk: Desk) -> None:
     stored = desk.rows("SELECT workload, level, requests, energy_j, energy_sd_j, device_s FROM profiles ORDER BY 1, 2")
     assert stored == [("default", 0, 3, 20.0, 10.0, 2.0), ("default", 2, 1, 1.0, 0.0, 0.1), ("mail", 0, 1, 7.0, 0, 0.7)]
     assert set(current(desk)) == {"default", "mail"}
-    shares = {entry["workload"]: entry["share"] for entry in run.inputs["workloads"]}
+    shares = {name: entry["share"] for name, entry in run.inputs["workloads"].items()}
     assert shares == {"default": 0.8, "mail": 0.2}
 
 
@@ -345,3 +359,189 @@ def test_recomputing_brings_the_intensity_up_to_date(desk: Desk) -> None:
     assert run.inputs["intensity"]["start"] == NOON.isoformat()
     assert run.inputs["past_hours"] == 721
     assert run.inputs["phi"] == 0.0
+
+
+def test_verdicts_fade(desk: Desk) -> None:
+    judge(desk, "default", 2, wins=200)
+    profile(desk, "default", (100.0, 30.0, 15.0))
+    desk.clock.advance(seconds=3 * desk.context.settings.verdict_half_life_s)
+    judge(desk, "default", 2, losses=100)
+    dirty(desk)
+    ensure(desk, "default")
+    found = levels(latest_run(desk), "default")["L2"]
+    assert found["verdicts"] == pytest.approx(200 / 8 + 100)
+    assert found["mean_gain"] == pytest.approx((25 + 0.5) / (125 + 1) - 0.5)
+
+
+def test_few_verdicts_claim_less_than_their_mean(desks: Desks) -> None:
+    def mix(confidence: float) -> tuple[Mapping[str, Any], DirectiveMix]:
+        desk = desks.desk(confidence=confidence)
+        name = f"w{confidence}"
+        profile(desk, name, (100.0, 30.0, 15.0))
+        judge(desk, name, 2, wins=4, losses=6)
+        found = ensure(desk, name)[name]
+        return levels(latest_run(desk), name)["L2"], found
+
+    dirty(desks.desk())
+    at_face_value, bold = mix(0.5)
+    bounded, careful = mix(0.9)
+    assert at_face_value["claimed_gain"] == at_face_value["mean_gain"] == bounded["mean_gain"]
+    assert bounded["claimed_gain"] < bounded["mean_gain"] - 0.1
+    assert careful.probabilities[2] < bold.probabilities[2]
+
+
+def test_strata_share_the_floor_of_their_workload(desk: Desk) -> None:
+    """Long answers, of which brevity saves much, may give up what the short ones do not."""
+    dirty(desk)
+    profile(desk, "mail~1", (100.0, 90.0, 80.0))
+    profile(desk, "mail~2", (900.0, 200.0, 90.0))
+    judge(desk, "mail~1", 2, wins=45, losses=55)
+    judge(desk, "mail~2", 2, wins=40, losses=60)
+    judge(desk, "mail", 2, wins=43, losses=57)
+    found = ensure(desk, "mail~1", "mail~2")
+    entries = latest_run(desk).inputs["workloads"]
+    assert {entry["floor"] for entry in entries.values()} == {"mail"}
+    gains = {name: entry["levels"]["L2"] for name, entry in entries.items()}
+    assert gains["mail~1"]["claimed_gain"] > gains["mail~2"]["claimed_gain"]
+    assert [gain["verdicts"] for gain in gains.values()] == [300.0, 300.0]
+    assert found["mail~2"].probabilities[2] > found["mail~1"].probabilities[2]
+    kept = sum(0.5 * found[name].probabilities[2] * gain["claimed_gain"] for name, gain in gains.items())
+    assert kept >= -0.1 * 0.5 - 1e-6
+
+
+def test_a_workload_beside_its_strata_has_the_quality_of_all(desk: Desk) -> None:
+    dirty(desk)
+    profile(desk, "mail", (100.0, 30.0, 15.0))
+    judge(desk, "mail~1", 1, wins=9, losses=1)
+    judge(desk, "mail~2", 1, wins=5, losses=5)
+    judge(desk, "mailing", 1, losses=50)
+    ensure(desk, "mail", "mail~1", "mail~2", "mail~3")
+    run = latest_run(desk)
+    means = {name: levels(run, name)["L1"]["mean_gain"] for name in ("mail", "mail~1", "mail~2", "mail~3")}
+    assert means["mail"] == pytest.approx(14.5 / 21 - 0.5)
+    assert means["mail~1"] > means["mail~3"] > means["mail~2"]
+    assert (means["mail~1"] + means["mail~2"]) / 2 == pytest.approx(means["mail"])
+
+
+def test_a_stratum_without_verdicts_takes_its_workloads(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    found = ensure(desk, "mail~1")["mail~1"]
+    assert found.evidence == "prior, not measured"
+    desk.clock.advance(seconds=1)
+    judge(desk, "mail~2", 1, wins=20)
+    judge(desk, "mail~2", 2, wins=20)
+    found = ensure(desk, "mail~2")["mail~1"]
+    assert found.evidence == "measured"
+
+
+def test_a_stratum_without_a_profile_has_its_workloads_mean_use(desk: Desk) -> None:
+    dirty(desk)
+    profile(desk, "mail~1", (100.0, 40.0), requests=30)
+    profile(desk, "mail~2", (500.0, 120.0), requests=10)
+    profile(desk, "mail~3", (50.0,))
+    profile(desk, "mailing", (7.0, 7.0))
+    for level in (1, 2):
+        judge(desk, "mail", level, wins=50)
+    ensure(desk, "mail~1", "mail~2", "mail~3", "mail~4")
+    run = latest_run(desk)
+    l0 = (30 * 100 + 10 * 500 + 100 * 50) / 140
+    energies = {name: [found["energy_j"] for found in levels(run, name).values()] for name in run.inputs["workloads"]}
+    assert energies["mail~1"] == [100.0, 40.0]
+    assert energies["mail~4"] == pytest.approx([l0, 60.0])
+    assert energies["mail~3"] == pytest.approx([50.0, 60.0 * 50.0 / l0]), "in the ratio to its own L0"
+
+
+def test_what_has_no_traffic_yet_has_some_weight(desk: Desk) -> None:
+    """With none in its floor, its mix would be left to chance."""
+    dirty(desk, now=100.0, clean=600.0)
+    profile(desk, "mail~1", (100.0, 30.0, 15.0), requests=99)
+    judge(desk, "mail", 2, losses=500)
+    found = ensure(desk, "mail~1", "mail~2")
+    shares = {name: entry["share"] for name, entry in latest_run(desk).inputs["workloads"].items()}
+    assert shares == pytest.approx({"mail~1": 297 / 298, "mail~2": 1 / 298})
+    assert found["mail~2"].probabilities == pytest.approx(AT_L0)
+
+
+def two_workloads(desk: Desk) -> Mapping[str, DirectiveMix]:
+    """One that is as good at any level, and one that is not."""
+    dirty(desk)
+    for workload in ("good", "bad"):
+        profile(desk, workload, (100.0, 30.0, 15.0))
+    judge(desk, "good", 2, wins=500, losses=500)
+    judge(desk, "bad", 2, wins=300, losses=700)
+    return ensure(desk, "good", "bad")
+
+
+def test_an_aggregate_floor_names_the_workload_that_pays(desks: Desks) -> None:
+    found = two_workloads(desk := desks.desk(floor_mode="aggregate", quality_worth=0.0, confidence=0.5))
+    assert found["bad"].probabilities[2] > 0.2
+    run = latest_run(desk)
+    left = 1 - 0.2 * found["bad"].probabilities[2] / 0.5
+    assert run.reason == (
+        "all workloads together keep 90.0% of their L0 quality; the worst of them, bad, can only claim "
+        f"{left:.1%} of its own"
+    )
+
+
+def test_a_service_has_one_mix(desks: Desks) -> None:
+    found = two_workloads(desk := desks.desk(floor_mode="service"))
+    assert found["good"].probabilities == found["bad"].probabilities
+    run = latest_run(desk)
+    assert run.reason.startswith(
+        "the service taken as one workload keeps 90.0% of its L0 quality; the worst of them, b"
+    )
+    assert levels(run, "good")["L2"]["claimed_gain"] == levels(run, "bad")["L2"]["claimed_gain"]
+    assert levels(run, "good")["L2"]["verdicts"] == 2000.0
+
+
+def test_a_service_of_which_only_a_part_was_judged(desks: Desks) -> None:
+    desk = desks.desk(floor_mode="service")
+    dirty(desk)
+    for workload in ("judged", "new"):
+        profile(desk, workload, (100.0, 30.0, 15.0))
+    judge(desk, "judged", 2, wins=100)
+    found = ensure(desk, "judged", "new")
+    assert found["new"].probabilities == pytest.approx((0.01, 0.0, 0.99))
+    assert found["new"].evidence == "measured"
+    assert "judged, can only claim" in latest_run(desk).reason
+
+
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
+def test_a_profile_of_garbage_ends_at_l0_with_a_reason(desk: Desk, garbage: float) -> None:
+    dirty(desk)
+    profile(desk, "default", (garbage, 30.0, 15.0))
+    judge(desk, "default", 2, wins=50)
+    assert ensure(desk, "default")["default"].probabilities == AT_L0
+    run = latest_run(desk)
+    assert (run.outcome, run.solver_status, run.inputs["floor_fraction"]) == ("l0", "not solved", None)
+    assert run.reason == (
+        "The optimizer needs finite, non-negative figures: check the profiles, verdicts and intensity. Everything runs "
+        "at L0."
+    )
+    assert levels(run, "default")["L0"]["energy_j"] is None
+    assert levels(run, "default")["L2"]["energy_j"] == 15.0
+
+
+@pytest.mark.parametrize("fault", ["solver", "garbage"])
+def test_the_last_good_mix_stays_when_nothing_can_be_solved(
+    desks: Desks, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    desk = desks.desk(prior="paper")
+    dirty(desk)
+    good = ensure(desk, "default")["default"]
+    desk.clock.advance(hours=1)
+    if fault == "solver":
+        failed = OptimizeResult(status=1, x=None, message="Time limit reached. (HiGHS Status 13)")
+        monkeypatch.setattr(optimizer, "milp", lambda *_, **__: failed)
+    else:
+        profile(desk, "default", (float("nan"), 30.0, 15.0))
+    run = recompute(desk)
+    assert (run.outcome, run.solver_status) == ("last_good", "not solved")
+    assert ("Time limit reached" in run.reason) == (fault == "solver")
+    assert run.reason.endswith(" The last good mixes stay.")
+    assert current(desk) == {"default": good}
+    desk.clock.advance(hours=24)
+    dirty(desk)
+    assert recompute(desk).outcome == "l0"
+    assert current(desk)["default"].probabilities == AT_L0

@@ -54,6 +54,14 @@ def test_the_directive_arrives_where_the_model_obeys_it(
     assert desk.rows("SELECT body FROM requests") == [chat("Say 1.")]
 
 
+def test_strata_have_the_directives_of_their_workload(desks: Desks, engine: EchoEngine) -> None:
+    desk = desks.desk(workload_directives={"mail": ["", "short", "shorter"]})
+    _, shard = a_shard(desk, lines=1, workload="mail~2", pinned_level=2)
+    generation.run_shard(desk.context, desk.worker(engine), shard)
+    (request,) = engine.requests
+    assert request.body["messages"][-1]["content"] == "Say 1.\n\nshorter"
+
+
 def test_pinned_lines_have_their_level_and_no_probability(desk: Desk, engine: EchoEngine) -> None:
     _, shard = a_shard(desk, lines=3, pinned_level=1)
     with_mix(desk, 0.0, 0.0, 1.0)

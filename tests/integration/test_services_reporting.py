@@ -50,9 +50,11 @@ def store(desk: Desk, rows: Sequence[Row], **changes: Any) -> Batch:
     return batch
 
 
-def profile(desk: Desk, *, energy_j: float, sd: float, requests: int, level: int = 0) -> None:
+def profile(
+    desk: Desk, *, energy_j: float, sd: float, requests: int, level: int = 0, workload: str = "default"
+) -> None:
     entry = Profile(
-        workload="default",
+        workload=workload,
         level=level,
         requests=requests,
         energy_j=energy_j,
@@ -173,6 +175,48 @@ def test_every_workload_has_an_estimate_of_its_own(desk: Desk) -> None:
     batch = store(desk, [drawn(0, 5.0, workload="b"), drawn(0, 7.0, workload="a"), drawn(2, 1.0, workload="c")])
     found = reporting.report(desk.context, TENANT, batch.id)
     assert [(entry.workload, entry.energy_j) for entry in found.l0] == [("a", 7.0), ("b", 5.0)]
+
+
+def test_strata_are_reported_as_their_workload(desk: Desk) -> None:
+    rows = [drawn(0, 10.0, workload="mail~1")] * 3 + [drawn(0, 40.0, workload="mail~2", probability=0.25)] * 2
+    rows += [drawn(2, 1.0, workload="mail~2")] * 5 + [drawn(2, 3.0, workload="mail"), drawn(0, 7.0, workload="mailing")]
+    batch = store(desk, rows)
+    with desk.context.database.transaction() as connection:
+        store_mix(connection, workload="mail~1", probabilities=(1.0, 0.0, 0.0))
+        store_mix(connection, workload="mail~2", probabilities=(0.1, 0.2, 0.7), evidence="prior, not measured")
+        store_mix(connection, workload="mail~3", probabilities=(0.0, 0.0, 1.0))
+        store_mix(connection, workload="mail", probabilities=(0.5, 0.5))
+        store_mix(connection, workload="mailing", probabilities=(0.0, 1.0, 0.0))
+    found = reporting.report(desk.context, TENANT, batch.id)
+    assert [(total.workload, total.level, total.requests, total.energy_j) for total in found.levels] == [
+        ("mail", 0, 5, 110.0),
+        ("mail", 2, 6, 8.0),
+        ("mailing", 0, 1, 7.0),
+    ]
+    estimate, other = found.l0
+    mean = (3 * 10 / 0.5 + 2 * 40 / 0.25) / (3 / 0.5 + 2 / 0.25)
+    assert (estimate.workload, estimate.method, estimate.requests) == ("mail", L0Method.RANDOMISED, 5)
+    assert estimate.energy_j == pytest.approx(11 * mean)
+    assert (other.workload, other.energy_j) == ("mailing", 7.0)
+    mail = found.mixes["mail"]
+    assert mail.probabilities == pytest.approx([0.37, 0.14, 0.49])
+    assert (mail.evidence, mail.mixes) == ("prior, not measured", 2)
+    assert (found.mixes.keys(), found.mixes["mailing"].mixes) == ({"mail", "mailing"}, 1)
+
+
+def test_earlier_requests_of_all_strata_stand_in(desk: Desk) -> None:
+    profile(desk, energy_j=20.0, sd=0.0, requests=3, workload="mail~1")
+    profile(desk, energy_j=60.0, sd=0.0, requests=1, workload="mail~2")
+    profile(desk, energy_j=900.0, sd=0.0, requests=50, workload="mailing")
+    rows = [drawn(2, 2.0, workload="mail~1"), drawn(2, 2.0, workload="mail~2")]
+    assert estimate(desk, rows) is None
+    profile(desk, energy_j=60.0, sd=0.0, requests=3, workload="mail~2")
+    found = estimate(desk, rows)
+    assert found is not None
+    assert (found.workload, found.method, found.requests) == ("mail", L0Method.PROFILE, 6)
+    assert found.energy_j == pytest.approx(2 * 40)
+    margin = 2 * Z_90 * (6 * 20**2 / 5 / 6) ** 0.5
+    assert found.energy_j_interval == pytest.approx((80 - margin, 80 + margin))
 
 
 def test_machines_are_those_of_the_batch_s_time(desk: Desk) -> None:

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from app.domain.intensity import HOUR, IntensityPoint
-from app.domain.preference import Tally
+from app.domain.preference import Tally, faded
 from app.domain.profile import Profile
 from app.store import intensity, mixes, profiles, verdicts, windows
 from app.store.windows import Window, WindowTotal
@@ -97,12 +99,48 @@ def test_verdicts_are_counted_per_workload_and_level(connection: Connection) -> 
     judge(connection, "t", workload="news")
     judge(connection, "wwwww", tenant="theirs")
     judge(connection, "wwwww", model="another")
-    assert verdicts.tallies(connection, "ours", "m") == {
+    assert verdicts.tallies(connection, "ours", "m", now=NOON, half_life_s=3600.0) == {
         ("default", 1): Tally(wins=2, ties=1, losses=1),
         ("default", 2): Tally(losses=3),
         ("news", 1): Tally(ties=1),
     }
-    assert verdicts.tallies(connection, "nobody", "m") == {}
+    assert verdicts.tallies(connection, "nobody", "m", now=NOON, half_life_s=3600.0) == {}
+
+
+@given(
+    ages_s=st.lists(st.floats(-1e5, 1e7, allow_nan=False), min_size=1, max_size=5),
+    half_life_s=st.floats(1e-3, 1e10, allow_nan=False),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_verdicts_fade_as_the_domain_says(connection: Connection, ages_s: list[float], half_life_s: float) -> None:
+    judged = [timedelta(seconds=age_s) for age_s in ages_s]
+    with connection.begin_nested() as savepoint:
+        for age in judged:
+            judge(connection, "wtl", now=NOON - age)
+        found = verdicts.tallies(connection, "ours", "m", now=NOON, half_life_s=half_life_s)["default", 1]
+        savepoint.rollback()
+    expected = sum(faded(age_s=age.total_seconds(), half_life_s=half_life_s) for age in judged)
+    assert (found.wins, found.ties, found.losses) == pytest.approx((expected,) * 3, rel=1e-9, abs=1e-300)
+
+
+def test_traffic_is_that_of_renewed_profiles(connection: Connection) -> None:
+    profiles.put(connection, "ours", "m", [profile(), profile(level=1, requests=5), profile("news")], NOON)
+    profiles.put(connection, "ours", "m", [profile("code")], NOON - timedelta(seconds=1))
+    profiles.put(connection, "theirs", "m", [profile()], NOON)
+    profiles.put(connection, "ours", "another", [profile()], NOON)
+    assert profiles.traffic(connection, "ours", "m", NOON) == {"default": 15, "news": 10}
+    assert profiles.traffic(connection, "ours", "m", NOON - HOUR) == {"default": 15, "news": 10, "code": 10}
+
+
+def test_a_mix_has_the_reasons_of_its_own_run(connection: Connection) -> None:
+    news, code, old = (a_mix(workload=name) for name in ("news", "code", "old"))
+    reasons = {"news": {"share": 0.25}, "code": {"share": 0.75}}
+    mixes.add(connection, "ours", a_run(inputs={"workloads": reasons}), [news, code])
+    mixes.add(connection, "ours", a_run(inputs={"workloads": {"news": {"share": 1.0}}}), [])
+    mixes.add(connection, "ours", a_run(inputs={"workloads": [{"workload": "old"}]}), [old])
+    found = mixes.reasons(connection, [news.id, old.id, "unknown"])
+    assert found == {news.id: {"share": 0.25}}
+    assert mixes.reasons(connection, []) == {}
 
 
 def test_windows_are_summed_by_their_end(connection: Connection) -> None:

@@ -39,6 +39,8 @@ def test_nothing_needs_to_be_set(load: Load) -> None:
     assert found.levels == 3
     assert found.xi == 0.1
     assert found.kept_at_l0 == 0.01
+    assert (found.floor_mode, found.confidence, found.quality_worth) == ("per-workload", 0.6, 0.5)
+    assert found.verdict_half_life_s == 30 * 24 * 3600
     assert found.prior == "none"
     assert found.api_host == "127.0.0.1"
 
@@ -95,6 +97,11 @@ def test_other_variables_are_left_alone(load: Load) -> None:
         ("SPROUT_XI", "1.1"),
         ("SPROUT_XI", "-0.1"),
         ("SPROUT_XI", "nan"),
+        ("SPROUT_FLOOR_MODE", "per-request"),
+        ("SPROUT_CONFIDENCE", "0.49"),
+        ("SPROUT_CONFIDENCE", "1"),
+        ("SPROUT_QUALITY_WORTH", "-0.1"),
+        ("SPROUT_VERDICT_HALF_LIFE_S", "0"),
         ("SPROUT_KEPT_AT_L0", "1%"),
         ("SPROUT_PRIOR", "mine"),
         ("SPROUT_PERIOD_S", "0"),

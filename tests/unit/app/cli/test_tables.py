@@ -160,6 +160,8 @@ def test_what_the_machines_used_meanwhile() -> None:
 
 
 def test_mixes_say_what_they_rest_on() -> None:
-    mixes = {"default": {"probabilities": [0.01, 0.2, 0.79], "evidence": "prior, not measured"}}
-    text = said(report([level(2)], mixes=mixes))
-    assert "Directive mix of default now: L0 1%, L1 20%, L2 79%; evidence of its quality: prior, not measured." in text
+    mix = {"probabilities": [0.01, 0.2, 0.79], "evidence": "prior, not measured", "mixes": 1}
+    text = said(report([level(2)], mixes={"default": mix, "mail": {**mix, "mixes": 3}}))
+    shares = "L0 1%, L1 20%, L2 79%; evidence of its quality: prior, not measured."
+    assert f"Directive mix of default now: {shares}" in text
+    assert f"Directive mix of mail now, mean of 3 classes of its prompts: {shares}" in text

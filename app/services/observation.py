@@ -1,0 +1,175 @@
+"""Reading the store into what a policy may see: intensity, traffic, use and verdicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from app.domain.attribution import Use
+from app.domain.directive import L0
+from app.domain.errors import IntensityUnavailable
+from app.domain.footprint import Hardware
+from app.domain.intensity import HOUR, IntensityPoint
+from app.domain.policy import Known, Observation
+from app.domain.preference import EVEN, PAPER_PRIOR, Prior, Quality, Tally, from_tally, stratified
+from app.domain.profile import Profile, pooled
+from app.domain.units import hour_of
+from app.domain.workload import floor_of
+from app.services.intensity import PAST, age_hours
+from app.settings import Settings
+from app.store import intensity, profiles, verdicts
+
+STALE_INTENSITY = timedelta(hours=3)
+"""Older than this, the intensity says nothing about the present."""
+
+ENOUGH_REQUESTS = 10
+"""With fewer requests at a level, a declared prior says more about its use than their mean."""
+
+NOMINAL = Use(energy_j=1.0, device_s=1.0)
+"""Stands for L0 in a workload that was never measured: only the ratio between its levels matters then."""
+
+
+def prior(settings: Settings) -> Prior | None:
+    """The declared prior, if its levels are those of the settings."""
+    if settings.prior == "none" or len(PAPER_PRIOR.tallies) != settings.levels:
+        return None
+    return PAPER_PRIOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What the store knows at a moment. A policy can observe it while the intensity is fresh."""
+
+    zone: str
+    point: IntensityPoint | None
+    """The last known intensity."""
+    age_h: int
+    """Whole hours between the point's hour and the present one."""
+    past: Sequence[float]
+    """gCO2eq/kWh of the past 30 days, up to the present hour."""
+    workloads: Sequence[Known]
+
+    def observation(self, levels: int, hardware: Hardware) -> Observation:
+        """Raises IntensityUnavailable when no recent intensity is known."""
+        if self.point is None or self.age_h * HOUR > STALE_INTENSITY:
+            raise IntensityUnavailable(f"No recent carbon intensity of zone {self.zone} is known.")
+        return Observation(
+            intensity_g_per_kwh=self.point.intensity_g_per_kwh,
+            past=self.past,
+            workloads=self.workloads,
+            levels=levels,
+            hardware=hardware,
+        )
+
+
+def look(connection: Connection, settings: Settings, tenant: str, names: Iterable[str], now: datetime) -> Situation:
+    """The present situation of the workloads, and strata of workloads, of these names."""
+    point = intensity.latest(connection, settings.zone, settings.intensity_basis, now)
+    hour = hour_of(now)
+    past = intensity.between(connection, settings.zone, settings.intensity_basis, hour - PAST, hour + HOUR)
+    return Situation(
+        zone=settings.zone,
+        point=point,
+        age_h=age_hours(point, now) if point else 0,
+        past=[earlier.intensity_g_per_kwh for earlier in past],
+        workloads=_workloads(connection, settings, tenant, sorted(names), now),
+    )
+
+
+def _workloads(
+    connection: Connection, settings: Settings, tenant: str, names: Sequence[str], now: datetime
+) -> Sequence[Known]:
+    tallies = verdicts.tallies(
+        connection, tenant, settings.served_name, now=now, half_life_s=settings.verdict_half_life_s
+    )
+    belief = prior(settings)
+    qualities = _qualities(names, tallies, settings.levels, belief)
+    known = _Profiles(profiles.all_of(connection, tenant, settings.served_name))
+    traffic = profiles.traffic(connection, tenant, settings.served_name, now - PAST)
+    # Without any weight in its floor the mix of a new stratum would be left to chance.
+    requests = {name: max(traffic.get(name, 0), 1) for name in names}
+    return [
+        Known(
+            workload=name,
+            floor=floor_of(name),
+            share=requests[name] / sum(requests.values()),
+            uses=_uses(name, settings.levels, known, belief),
+            quality=qualities[name],
+        )
+        for name in names
+    ]
+
+
+def _qualities(
+    names: Sequence[str], tallies: Mapping[tuple[str, int], Tally], levels: int, belief: Prior | None
+) -> Mapping[str, Quality | None]:
+    """A workload's quality is that of all its verdicts; its strata's are seen beside it."""
+    strata: dict[str, set[str]] = defaultdict(set)
+    whole: dict[tuple[str, int], Tally] = defaultdict(Tally)
+    for name in (*names, *(name for name, _ in tallies)):
+        strata[floor_of(name)] |= {name} - {floor_of(name)}
+    for (name, level), tally in tallies.items():
+        whole[floor_of(name), level] += tally
+    found: dict[str, Quality | None] = {}
+    for floor, members in strata.items():
+        common = _quality(floor, whole, levels, belief)
+        found |= dict.fromkeys((floor, *members), common)
+        if common is not None:
+            parts = {name: _quality(name, tallies, levels, None) for name in sorted(members)}
+            found |= zip(parts, stratified(common, list(parts.values())), strict=True)
+    return found
+
+
+def _quality(name: str, tallies: Mapping[tuple[str, int], Tally], levels: int, belief: Prior | None) -> Quality | None:
+    gains = {
+        level: gain
+        for level in range(1, levels)
+        if (gain := from_tally(tallies.get((name, level), Tally()), belief.tallies[level] if belief else None))
+    }
+    return Quality(base=EVEN, gains=gains) if gains else None
+
+
+class _Profiles:
+    """The profile of a workload or a stratum at a level, and where it has none, what is known of its floor."""
+
+    def __init__(self, entries: Sequence[Profile]) -> None:
+        self._own = {(entry.workload, entry.level): entry for entry in entries}
+        members: dict[tuple[str, int], list[Profile]] = defaultdict(list)
+        for entry in entries:
+            members[floor_of(entry.workload), entry.level].append(entry)
+        self._floors = {(floor, level): pooled(parts, floor) for (floor, level), parts in members.items()}
+
+    def of(self, name: str, level: int) -> Profile | None:
+        """Its own, else its floor's mean: in the same ratio to L0, as far as its own L0 was measured."""
+        own, mean = self._own.get((name, level)), self._floors.get((floor_of(name), level))
+        own_l0, mean_l0 = self._own.get((name, L0)), self._floors.get((floor_of(name), L0))
+        if own or not mean or not own_l0 or not mean_l0 or not (mean_l0.energy_j and mean_l0.device_s):
+            return own or mean
+        return replace(
+            mean,
+            energy_j=mean.energy_j * own_l0.energy_j / mean_l0.energy_j,
+            device_s=mean.device_s * own_l0.device_s / mean_l0.device_s,
+        )
+
+
+def _uses(name: str, levels: int, known: _Profiles, belief: Prior | None) -> Mapping[int, Use]:
+    """L0, and the levels of which the use is known or declared."""
+    base = known.of(name, L0)
+    l0 = _use(base) if base else NOMINAL
+    uses = {L0: l0}
+    for level in range(1, levels):
+        profile = known.of(name, level)
+        if belief and (not base or not profile or min(base.requests, profile.requests) < ENOUGH_REQUESTS):
+            energy_j, device_s = l0.energy_j * belief.relative_energy[level], l0.device_s * belief.relative_time[level]
+            uses[level] = Use(energy_j=energy_j, device_s=device_s)
+        elif base and profile:
+            uses[level] = _use(profile)
+    return uses
+
+
+def _use(profile: Profile) -> Use:
+    return Use(energy_j=profile.energy_j, device_s=profile.device_s)
