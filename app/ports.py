@@ -131,6 +131,8 @@ class Task(StrEnum):
     """Fetch the carbon intensity of the present hour, if it is not known yet."""
     RECOMPUTE = "sprout.recompute"
     """Recompute the directive mixes."""
+    DISCOVER = "sprout.discover"
+    """Learn the classes of prompts anew, when it is time."""
     RECONCILE = "sprout.reconcile"
     """Find lost work and ring for it again."""
 

@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     prior: Literal["none", "paper"] = Field("none", description="beliefs that stand in until there are verdicts")
     period_s: float = Field(3600.0, gt=0, description="how often the directive mix is recomputed")
 
+    discovery: bool = Field(True, description="tell classes of prompts apart by their text")
+    discover_s: float = Field(86_400.0, gt=0, description="how often classes of prompts are learned anew")
 
     zone: str = Field("WORLD", description="grid zone of the workers")
     intensity_provider: Literal["static", "trace"] = Field("static", description="source of carbon intensity")

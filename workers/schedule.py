@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.ports import Task
-from app.services import directives, finalization, intensity, reconciliation, validation
+from app.services import directives, discovery, finalization, intensity, reconciliation, validation
 from workers import lifecycle
 from workers.celery import app
 
@@ -26,6 +26,11 @@ def refresh(_reason: str) -> None:
 @app.task(name=Task.RECOMPUTE)
 def recompute(_reason: str) -> None:
     directives.recompute(lifecycle.context(), lifecycle.intensity_provider())
+
+
+@app.task(name=Task.DISCOVER)
+def discover(_reason: str) -> None:
+    discovery.discover(lifecycle.context())
 
 
 @app.task(name=Task.RECONCILE)

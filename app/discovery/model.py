@@ -9,6 +9,7 @@ import numpy as np
 
 from app.discovery.classes import fine_centroids, merge, nearest, renumber
 from app.discovery.embedding import Embedding, Floats, Stored, fit_embedding
+from app.discovery.energy import logarithms
 from app.discovery.strata import STRATA, Strata, fit_strata
 from app.domain.errors import InvalidInput
 from app.domain.workload import discovered_name
@@ -84,20 +85,31 @@ def fit(
     with threadpool_limits(1):
         embedding = fit_embedding(prompts)
         points = embedding(prompts)
-        nameless = [row for row, name in enumerate(declared) if name is None]
-        rows = nameless if len(nameless) >= FEWEST_PROMPTS else list(range(len(prompts)))
-        centroids, numbers, issued = _discover([prompts[row] for row in rows], points[rows], previous)
-        whole = ClassModel(
-            version=previous.version + 1 if previous else 1,
-            embedding=embedding,
-            centroids=centroids,
-            numbers=numbers,
-            issued=issued,
-            strata=Strata.none(embedding.size),
-        )
+        whole = _whole(embedding, prompts, points, declared, previous)
         workloads = whole.workloads(points, declared)
-        fitted = fit_strata(workloads, points, _logarithms(energies_j), most=strata)
+        fitted = fit_strata(workloads, points, logarithms(energies_j), most=strata)
     return Fitted(model=replace(whole, strata=fitted.strata), names=fitted.strata.names(workloads, fitted.scores))
+
+
+def _whole(
+    embedding: Embedding,
+    prompts: Sequence[str],
+    points: Floats,
+    declared: Sequence[str | None],
+    previous: ClassModel | None,
+) -> ClassModel:
+    """The model without strata."""
+    nameless = [row for row, name in enumerate(declared) if name is None]
+    rows = nameless if len(nameless) >= FEWEST_PROMPTS else list(range(len(prompts)))
+    centroids, numbers, issued = _discover([prompts[row] for row in rows], points[rows], previous)
+    return ClassModel(
+        version=previous.version + 1 if previous else 1,
+        embedding=embedding,
+        centroids=centroids,
+        numbers=numbers,
+        issued=issued,
+        strata=Strata.none(embedding.size),
+    )
 
 
 def _discover(
@@ -115,10 +127,3 @@ def _discover(
     old = [previous.numbers[fine] for fine in before]
     numbers = renumber(merged[nearest(centroids, points)], old, previous.issued)
     return centroids, tuple(numbers[label] for label in merged), max(previous.issued, *numbers)
-
-
-def _logarithms(energies_j: Sequence[float] | Floats) -> Floats:
-    """NaN where there is none."""
-    energies = np.array(energies_j, dtype=float)
-    energies[~(energies > 0) | np.isinf(energies)] = np.nan
-    return np.asarray(np.log(energies))

@@ -45,3 +45,9 @@ def stratum_name(workload: str, number: int) -> str:
 def floor_of(name: str) -> str:
     """The workload whose quality floor covers `name`: a stratum's workload, otherwise the workload itself."""
     return name.partition(STRATUM)[0]
+
+
+def declared_in(name: str) -> str | None:
+    """The workload that the user declared, of a mix name; None if it was discovered, or not told apart at all."""
+    workload = floor_of(name)
+    return None if workload == DEFAULT_WORKLOAD or workload.startswith(DISCOVERED) else workload

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus
+from app.domain.workload import floor_of
 from app.services.context import Context
 from app.store import batches, files, results
 from app.store.batches import Batch
@@ -110,7 +111,7 @@ def output_line(result: Result) -> dict[str, Any]:
         "response": response,
         "error": error,
         "sprout": {
-            "workload": result.workload,
+            "workload": floor_of(result.workload),
             "level": f"L{result.level}",
             "probability": result.probability,
             "pinned": result.mix_id is None,

@@ -12,7 +12,7 @@ from app.domain.batch import BatchStatus
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine, NotFound
 from app.domain.request import Request, RequestDefaults, parse_line
 from app.ports import Tokenizer
-from app.services import directives
+from app.services import directives, discovery
 from app.services.batches import request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -145,9 +145,11 @@ def _store_requests(context: Context, connection: Connection, batch: Batch) -> t
         return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}], 0
     except InvalidInput as exc:  # the settings have changed since the batch was accepted
         return [{"code": "invalid_metadata", "message": exc.message, "param": exc.param, "line": None}], 0
+    model = discovery.newest(context, connection, batch.tenant_id)
     with path.open("rb") as file, connection.begin_nested() as savepoint:
         entries = InputFile(file, defaults, context.tokenizer(), max_context=context.settings.max_context)
-        total = requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+        named = discovery.named(entries, model)
+        total = requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=named)
         if entries.errors:
             savepoint.rollback()
     return entries.errors, total

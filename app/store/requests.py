@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,17 @@ class StoredRequest:
     workload: str
     pinned_level: int | None
     body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredRequest:
+    body: Mapping[str, Any]
+    workload: str
+    """The name of the mix under which it ran."""
+    level: int
+    energy_j: float
+    drawn: bool
+    """Whether the level was drawn from the mix, not pinned."""
 
 
 def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iterable[Request]) -> int:
@@ -50,6 +61,29 @@ def unanswered(connection: Connection, batch_id: str, first_line: int, last_line
         .order_by(requests.c.line)
     )
     return [StoredRequest(**row) for row in connection.execute(query).mappings()]
+
+
+def recently_answered(
+    connection: Connection, tenant: str, model: str, limit: int
+) -> Generator[AnsweredRequest, None, None]:
+    """The newest `limit` requests with an answer, newest first, streamed; close it when not all of them are taken."""
+    query = (
+        select(
+            requests.c.body,
+            results.c.workload,
+            results.c.level,
+            results.c.energy_j,
+            results.c.mix_id.is_not(None).label("drawn"),
+        )
+        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.custom_id == results.c.custom_id))
+        .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
+        .order_by(results.c.finished_at.desc())
+        .limit(limit)
+        .execution_options(yield_per=200)
+    )
+    with connection.execute(query) as found:
+        for row in found.mappings():
+            yield AnsweredRequest(**row)
 
 
 def workloads(connection: Connection, batch_id: str) -> Sequence[str]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -26,40 +27,21 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
+from app.store.columns import NAMING, one_of, tenant, time
 
-NAMING = {
-    "pk": "pk_%(table_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-}
 metadata = MetaData(naming_convention=NAMING)
-
-
-def _one_of(column: str, values: type[BatchStatus] | type[ShardState] | tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
-
-
-def _time(name: str, *, nullable: bool = True) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable)
-
-
-def _tenant() -> Column[str]:
-    return Column("tenant_id", Text, nullable=False)
-
 
 files = Table(
     "files",
     metadata,
     Column("id", Text, primary_key=True),
-    _tenant(),
+    tenant(),
     Column("purpose", Text, nullable=False),
     Column("filename", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    _time("created_at", nullable=False),
+    time("created_at", nullable=False),
     CheckConstraint("bytes >= 0", name="bytes_not_negative"),
-    CheckConstraint(_one_of("purpose", ("batch", "batch_output")), name="purpose_known"),
+    CheckConstraint(one_of("purpose", ("batch", "batch_output")), name="purpose_known"),
     Index(None, "tenant_id", "created_at"),
 )
 
@@ -67,7 +49,7 @@ batches = Table(
     "batches",
     metadata,
     Column("id", Text, primary_key=True),
-    _tenant(),
+    tenant(),
     Column("endpoint", Text, nullable=False),
     Column("input_file_id", Text, ForeignKey("files.id"), nullable=False),
     Column("completion_window", Text, nullable=False),
@@ -82,17 +64,17 @@ batches = Table(
     Column("completed", Integer),
     Column("failed", Integer),
     Column("usage", JSONB),
-    _time("created_at", nullable=False),
-    _time("in_progress_at"),
-    _time("expires_at", nullable=False),
-    _time("finalizing_at"),
-    _time("completed_at"),
-    _time("failed_at"),
-    _time("expired_at"),
-    _time("cancelling_at"),
-    _time("cancelled_at"),
-    _time("sent_at"),
-    CheckConstraint(_one_of("status", BatchStatus), name="status_legal"),
+    time("created_at", nullable=False),
+    time("in_progress_at"),
+    time("expires_at", nullable=False),
+    time("finalizing_at"),
+    time("completed_at"),
+    time("failed_at"),
+    time("expired_at"),
+    time("cancelling_at"),
+    time("cancelled_at"),
+    time("sent_at"),
+    CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint("total >= 0", name="total_not_negative"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
     Index(None, "tenant_id", "created_at"),
@@ -108,7 +90,7 @@ requests = Table(
     metadata,
     Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
     Column("line", Integer, primary_key=True),
-    _tenant(),
+    tenant(),
     Column("custom_id", Text, nullable=False),
     Column("workload", Text, nullable=False),
     Column("pinned_level", SmallInteger),
@@ -124,20 +106,20 @@ shards = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), nullable=False, index=True),
-    _tenant(),
+    tenant(),
     Column("first_line", Integer, nullable=False),
     Column("last_line", Integer, nullable=False),
     Column("state", Text, nullable=False),
-    _time("created_at", nullable=False),
-    _time("release_at", nullable=False),
-    _time("sent_at"),
+    time("created_at", nullable=False),
+    time("release_at", nullable=False),
+    time("sent_at"),
     Column("lease_id", Text),
     Column("lease_owner", Text),
-    _time("lease_expires_at"),
+    time("lease_expires_at"),
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("completed", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
-    CheckConstraint(_one_of("state", ShardState), name="state_legal"),
+    CheckConstraint(one_of("state", ShardState), name="state_legal"),
     CheckConstraint("0 < first_line AND first_line <= last_line", name="lines_ordered"),
     CheckConstraint("(state = 'leased') = (lease_id IS NOT NULL)", name="leased_has_lease"),
     CheckConstraint("(lease_id IS NULL) = (lease_expires_at IS NULL)", name="lease_expires"),
@@ -152,7 +134,7 @@ results = Table(
     # First write wins: one result per (batch, custom_id), whatever workers do.
     Column("batch_id", Text, primary_key=True),
     Column("custom_id", Text, primary_key=True),
-    _tenant(),
+    tenant(),
     Column("workload", Text, nullable=False),
     Column("status_code", SmallInteger),
     Column("error_code", Text),
@@ -170,7 +152,7 @@ results = Table(
     Column("intensity_basis", Text, nullable=False),
     Column("operational_g", Float, nullable=False),
     Column("embodied_g", Float, nullable=False),
-    _time("finished_at", nullable=False),
+    time("finished_at", nullable=False),
     ForeignKeyConstraint(["batch_id", "custom_id"], ["requests.batch_id", "requests.custom_id"], ondelete="CASCADE"),
     CheckConstraint("(status_code IS NULL) <> (error_code IS NULL)", name="status_or_error"),
     CheckConstraint("level >= 0", name="level_not_negative"),
@@ -179,7 +161,7 @@ results = Table(
     CheckConstraint(
         "energy_j >= 0 AND device_s >= 0 AND operational_g >= 0 AND embodied_g >= 0", name="use_not_negative"
     ),
-    CheckConstraint(_one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
+    CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
     Index(None, "tenant_id", "finished_at"),
 )
 
@@ -188,7 +170,7 @@ responses = Table(
     metadata,
     Column("batch_id", Text, primary_key=True),
     Column("custom_id", Text, primary_key=True),
-    _tenant(),
+    tenant(),
     Column("body", JSON, nullable=False),
     ForeignKeyConstraint(["batch_id", "custom_id"], ["results.batch_id", "results.custom_id"], ondelete="CASCADE"),
 )
@@ -198,8 +180,8 @@ windows = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("worker", Text, nullable=False),
-    _time("started_at", nullable=False),
-    _time("ended_at", nullable=False),
+    time("started_at", nullable=False),
+    time("ended_at", nullable=False),
     Column("energy_j", Float, nullable=False),
     Column("device_s", Float, nullable=False),
     Column("idle_energy_j", Float, nullable=False),
@@ -211,7 +193,7 @@ windows = Table(
     CheckConstraint("ended_at >= started_at", name="times_ordered"),
     CheckConstraint("0 <= idle_energy_j AND idle_energy_j <= energy_j", name="idle_energy_within"),
     CheckConstraint("0 <= idle_device_s AND idle_device_s <= device_s", name="idle_device_within"),
-    CheckConstraint(_one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
+    CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
     Index(None, "ended_at"),
 )
 
@@ -223,7 +205,7 @@ intensity = Table(
     Column("start_at", DateTime(timezone=True), primary_key=True),
     Column("provider", Text, nullable=False),
     Column("intensity_g_per_kwh", Float, nullable=False),
-    _time("fetched_at", nullable=False),
+    time("fetched_at", nullable=False),
     CheckConstraint("intensity_g_per_kwh >= 0 AND intensity_g_per_kwh < 10000", name="intensity_in_range"),
 )
 
@@ -239,7 +221,7 @@ profiles = Table(
     Column("energy_sd_j", Float, nullable=False),
     Column("device_s", Float, nullable=False),
     Column("device_sd_s", Float, nullable=False),
-    _time("updated_at", nullable=False),
+    time("updated_at", nullable=False),
     CheckConstraint("requests > 0", name="requests_positive"),
     CheckConstraint("level >= 0", name="level_not_negative"),
     CheckConstraint("energy_j >= 0 AND device_s >= 0", name="use_not_negative"),
@@ -249,13 +231,13 @@ optimizer_runs = Table(
     "optimizer_runs",
     metadata,
     Column("id", Text, primary_key=True),
-    _tenant(),
-    _time("created_at", nullable=False),
+    tenant(),
+    time("created_at", nullable=False),
     Column("outcome", Text, nullable=False),
     Column("solver_status", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("inputs", JSONB, nullable=False),
-    CheckConstraint(_one_of("outcome", ("solved", "last_good", "l0")), name="outcome_known"),
+    CheckConstraint(one_of("outcome", ("solved", "last_good", "l0")), name="outcome_known"),
     Index(None, "tenant_id", "created_at"),
 )
 
@@ -264,12 +246,12 @@ directive_mixes = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("run_id", Text, ForeignKey("optimizer_runs.id", ondelete="CASCADE"), nullable=False),
-    _tenant(),
+    tenant(),
     Column("workload", Text, nullable=False),
     Column("probabilities", ARRAY(Float, dimensions=1), nullable=False),
     Column("evidence", Text, nullable=False),
     Column("binding", Boolean, nullable=False),
-    _time("created_at", nullable=False),
+    time("created_at", nullable=False),
     UniqueConstraint("run_id", "workload"),
     CheckConstraint("is_distribution(probabilities)", name="sums_to_one"),
     Index(None, "tenant_id", "workload", "created_at"),
@@ -279,14 +261,35 @@ verdicts = Table(
     "verdicts",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    _tenant(),
+    tenant(),
     Column("model", Text, nullable=False),
     Column("workload", Text, nullable=False),
     Column("level", SmallInteger, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("judge", Text, nullable=False),
-    _time("created_at", nullable=False),
+    time("created_at", nullable=False),
     CheckConstraint("level > 0", name="level_positive"),
-    CheckConstraint(_one_of("outcome", ("win", "tie", "loss")), name="outcome_known"),
+    CheckConstraint(one_of("outcome", ("win", "tie", "loss")), name="outcome_known"),
     Index(None, "tenant_id", "model", "workload", "level"),
+)
+
+class_models = Table(
+    "class_models",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    time("created_at", nullable=False),
+    Column("vocabulary", ARRAY(Text, dimensions=1), nullable=False),
+    Column("strata_of", ARRAY(Text, dimensions=1), nullable=False),
+    Column("numbers", ARRAY(Integer, dimensions=1), nullable=False),
+    Column("issued", Integer, nullable=False),
+    # Arrays in NumPy's .npy format: shape and type stand in front of the numbers. As real[] they would take ten times
+    # as long to read (0.13 s for a whole vocabulary), and lose their shape when they are empty.
+    *(
+        Column(name, LargeBinary, nullable=False)
+        for name in ("projection", "centre", "scale", "centroids", "coefficients", "intercepts", "cuts")
+    ),
+    CheckConstraint("version > 0", name="version_positive"),
+    CheckConstraint("issued > 0", name="issued_positive"),
 )

@@ -1,0 +1,120 @@
+"""Workloads that nobody declared: classes of prompts are learned from what was answered, and name new requests."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.discovery.energy import as_at_l0
+from app.discovery.model import FEWEST_PROMPTS, ClassModel, fit
+from app.domain.request import Request
+from app.domain.workload import declared_in
+from app.services.context import Context
+from app.store import class_models, requests
+from app.store.database import TENANT
+from app.store.requests import AnsweredRequest
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 20_000
+"""Newest answered requests that a model is learned from."""
+SYSTEM_CHARACTERS = 1_000
+"""Of the system messages: what is asked for often stands there, and must not keep the user's text from being read."""
+HEAD, TAIL = 7_000, 1_000
+"""Characters kept of a prompt's start and end: much more than is read of them, and a sample of them fits in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Prompts, the workloads that their users declared, and their energy at L0 in joules, NaN where it is not known."""
+
+    prompts: Sequence[str]
+    declared: Sequence[str | None]
+    energies_j: Sequence[float]
+
+
+def discover(context: Context, tenant: str = TENANT) -> None:
+    """Learn the tenant's classes anew, if they are older than the settings say; what fails leaves the old ones."""
+    settings, now = context.settings, context.clock.now()
+    if not settings.discovery:
+        return
+    with context.database.transaction() as connection:
+        learned_at = class_models.newest_at(connection, tenant, settings.served_name)
+        if learned_at is not None and now - learned_at < timedelta(seconds=settings.discover_s):
+            return
+        previous = class_models.newest(connection, tenant, settings.served_name)
+        sample = _sample(connection, tenant, settings.served_name)
+    if len(sample.prompts) < FEWEST_PROMPTS:
+        log.info("classes of prompts: %d answers, %d are needed", len(sample.prompts), FEWEST_PROMPTS)
+        return
+    try:
+        model = fit(sample.prompts, sample.declared, sample.energies_j, previous=previous).model
+    except Exception:
+        # Nothing in a prompt may stop the service: requests go on under the names that they have had.
+        log.exception("classes of prompts could not be learned: the old ones stay")
+        return
+    with context.database.transaction() as connection:
+        class_models.put(connection, tenant, settings.served_name, model, now)
+    log.info("classes of prompts: version %d, %d discovered workloads", model.version, len(set(model.numbers)))
+
+
+def _sample(connection: Connection, tenant: str, model: str) -> Sample:
+    prompts: list[str] = []
+    rows: list[AnsweredRequest] = []
+    with closing(requests.recently_answered(connection, tenant, model, SAMPLE)) as found:
+        for row in found:
+            prompts.append(prompt_of(row.body))
+            rows.append(replace(row, body={}))
+    # Whoever pins a level answers for its length; such requests say nothing of those that draw one.
+    energies = [row.energy_j if row.drawn else math.nan for row in rows]
+    names, levels = [row.workload for row in rows], [row.level for row in rows]
+    return Sample(
+        prompts=prompts,
+        declared=[declared_in(name) for name in names],
+        energies_j=list(as_at_l0(names, levels, energies)),
+    )
+
+
+def newest(context: Context, connection: Connection, tenant: str) -> ClassModel | None:
+    """The model by which new requests are named; None if there is none yet, or if it is switched off."""
+    if not context.settings.discovery:
+        return None
+    return class_models.newest(connection, tenant, context.settings.served_name)
+
+
+def named(entries: Iterable[Request], model: ClassModel | None) -> Iterator[Request]:
+    """The same requests under the names of their mixes: declared or discovered workload, and stratum."""
+    for entry in entries:
+        if model is None:
+            yield entry
+        else:
+            (name,) = model.assign([prompt_of(entry.body)], [declared_in(entry.workload)])
+            yield replace(entry, workload=name)
+
+
+def prompt_of(body: Mapping[str, Any]) -> str:
+    """What classes are told apart by: the start of the system messages, then all that the user says.
+
+    The middle of very long texts is left out. Parts that are no text are passed over.
+    """
+    messages = [message for message in body.get("messages", ()) if isinstance(message, Mapping)]
+    system = "\n".join(_texts(messages, "system", "developer"))[:SYSTEM_CHARACTERS]
+    user = "\n".join(_texts(messages, "user"))
+    text = f"{system}\n{user}" if system else user
+    return text if len(text) <= HEAD + TAIL else text[:HEAD] + text[-TAIL:]
+
+
+def _texts(messages: Sequence[Mapping[str, Any]], *roles: str) -> Iterator[str]:
+    for message in messages:
+        if message.get("role") in roles:
+            content = message.get("content")
+            parts = content if isinstance(content, list) else [{"text": content}]
+            texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+            yield from (text for text in texts if isinstance(text, str))

@@ -1,0 +1,95 @@
+"""Models of prompt classes, per tenant and model name, by version."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.discovery.embedding import Embedding, Stored
+from app.discovery.model import ClassModel
+from app.discovery.strata import Strata
+from app.store.tables import class_models
+
+KEPT = 3
+"""Versions, to look back at; only the newest is used."""
+
+
+def put(connection: Connection, tenant: str, model: str, entry: ClassModel, now: datetime) -> bool:
+    """Store a new version and forget old ones; False, and nothing is written, if that version is there already."""
+    row = {"tenant_id": tenant, "model": model, "created_at": now, **_row(entry)}
+    statement = insert(class_models).values(row).on_conflict_do_nothing().returning(class_models.c.version)
+    written = connection.execute(statement).first() is not None
+    table = class_models.c
+    connection.execute(
+        delete(class_models).where(
+            table.tenant_id == tenant, table.model == model, table.version <= entry.version - KEPT
+        )
+    )
+    return written
+
+
+def newest(connection: Connection, tenant: str, model: str) -> ClassModel | None:
+    table = class_models.c
+    query = select(class_models).where(table.tenant_id == tenant, table.model == model).order_by(table.version.desc())
+    row = connection.execute(query.limit(1)).mappings().first()
+    return _model(dict(row)) if row else None
+
+
+def newest_at(connection: Connection, tenant: str, model: str) -> datetime | None:
+    """When the newest version was stored."""
+    table = class_models.c
+    query = select(table.created_at).where(table.tenant_id == tenant, table.model == model)
+    return connection.execute(query.order_by(table.version.desc()).limit(1)).scalar()
+
+
+def _row(entry: ClassModel) -> dict[str, Any]:
+    return {
+        "version": entry.version,
+        "vocabulary": list(entry.embedding.vocabulary),
+        "strata_of": list(entry.strata.workloads),
+        "numbers": list(entry.numbers),
+        "issued": entry.issued,
+        "projection": _packed(entry.embedding.projection),
+        "centre": _packed(entry.embedding.centre),
+        "scale": _packed(entry.embedding.scale),
+        "centroids": _packed(entry.centroids),
+        "coefficients": _packed(entry.strata.coefficients),
+        "intercepts": _packed(entry.strata.intercepts),
+        "cuts": _packed(entry.strata.cuts),
+    }
+
+
+def _model(row: dict[str, Any]) -> ClassModel:
+    return ClassModel(
+        version=row["version"],
+        embedding=Embedding(
+            vocabulary=tuple(row["vocabulary"]),
+            projection=_unpacked(row["projection"]),
+            centre=_unpacked(row["centre"]),
+            scale=_unpacked(row["scale"]),
+        ),
+        centroids=_unpacked(row["centroids"]),
+        numbers=tuple(row["numbers"]),
+        issued=row["issued"],
+        strata=Strata(
+            workloads=tuple(row["strata_of"]),
+            coefficients=_unpacked(row["coefficients"]),
+            intercepts=_unpacked(row["intercepts"]),
+            cuts=_unpacked(row["cuts"]),
+        ),
+    )
+
+
+def _packed(array: Stored) -> bytes:
+    file = BytesIO()
+    np.save(file, array.astype("<f4"), allow_pickle=False)
+    return file.getvalue()
+
+
+def _unpacked(packed: bytes) -> Stored:
+    return np.asarray(np.load(BytesIO(packed), allow_pickle=False), dtype=np.float32)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, text
+
+from app.discovery.model import ClassModel, fit
+from app.store import class_models
+from app.store.database import TENANT
+from tests.support.clock import NOON
+from tests.support.factories import MODEL
+from tests.support.prompts import examples
+
+ODD = ["\0\x01", "\ud800 \udfff", "👩‍🌾 'quoted' \"twice\" {braces} \\N", "NULL NULL"]
+
+
+def learned(prompts: list[str], energy_j: float | None = None) -> ClassModel:
+    energies = [energy_j or float("nan") for _ in prompts]
+    return fit(prompts, [None] * len(prompts), energies).model
+
+
+EXAMPLES = examples(400)
+MODELS = {
+    "strata": fit([e.prompt for e in EXAMPLES], [e.kind for e in EXAMPLES], [e.energy_j for e in EXAMPLES]).model,
+    "no strata": learned([example.prompt for example in EXAMPLES]),
+    "no words": learned([""] * 100),
+    "odd characters": learned(ODD * 30),
+}
+
+
+def leaves(value: object) -> Iterator[object]:
+    """The values of a dataclass and of those in it, in order."""
+    for field in fields(value) if is_dataclass(value) else ():
+        part = getattr(value, field.name)
+        yield from leaves(part) if is_dataclass(part) else [part]
+
+
+def same(left: ClassModel, right: ClassModel) -> bool:
+    pairs = list(zip(leaves(left), leaves(right), strict=True))
+    assert len(pairs) == 12
+    return all(
+        a.dtype == b.dtype and np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b  # type: ignore[attr-defined]
+        for a, b in pairs
+    )
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_a_model_comes_back_exactly(connection: Connection, model: ClassModel) -> None:
+    assert class_models.put(connection, TENANT, MODEL, model, NOON)
+    found = class_models.newest(connection, TENANT, MODEL)
+    assert found is not None
+    assert same(found, model)
+    prompts = [example.prompt for example in examples(50, seed=5)] + ODD
+    assert found.assign(prompts, [None] * len(prompts)) == model.assign(prompts, [None] * len(prompts))
+
+
+def test_the_newest_version_counts_and_three_are_kept(connection: Connection) -> None:
+    assert class_models.newest(connection, TENANT, MODEL) is None
+    assert class_models.newest_at(connection, TENANT, MODEL) is None
+    for version in range(1, 6):
+        entry = replace(MODELS["no words"], version=version)
+        assert class_models.put(connection, TENANT, MODEL, entry, NOON + timedelta(hours=version))
+    found = class_models.newest(connection, TENANT, MODEL)
+    assert found is not None
+    assert found.version == 5
+    assert class_models.newest_at(connection, TENANT, MODEL) == NOON + timedelta(hours=5)
+    assert list(connection.execute(text("SELECT version FROM class_models ORDER BY 1")).scalars()) == [3, 4, 5]
+
+
+def test_of_two_that_learn_at_once_the_first_is_kept(connection: Connection) -> None:
+    assert class_models.put(connection, TENANT, MODEL, MODELS["strata"], NOON)
+    assert not class_models.put(connection, TENANT, MODEL, MODELS["no words"], NOON)
+    found = class_models.newest(connection, TENANT, MODEL)
+    assert found is not None
+    assert same(found, MODELS["strata"])
+
+
+def test_tenants_and_models_are_apart(connection: Connection) -> None:
+    for tenant, model in ((TENANT, MODEL), ("other", MODEL), (TENANT, "other-model")):
+        for version in range(1, 5):
+            class_models.put(connection, tenant, model, replace(MODELS["no words"], version=version), NOON)
+    class_models.put(connection, "other", MODEL, replace(MODELS["strata"], version=9), NOON)
+    versions = "SELECT tenant_id, model, count(*) FROM class_models GROUP BY 1, 2"
+    assert {tuple(row) for row in connection.execute(text(versions))} == {
+        (TENANT, MODEL, 3),
+        (TENANT, "other-model", 3),
+        ("other", MODEL, 1),
+    }
+    found = class_models.newest(connection, TENANT, MODEL)
+    assert found is not None
+    assert found.version == 4
+    assert class_models.newest(connection, "third", MODEL) is None

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.discovery.text import MAX_CHARACTERS, MAX_TOKENS, structure, terms
+
+ANY_TEXT = st.text(alphabet=st.characters(), max_size=300)
+
+
+def test_terms_are_tokens_and_pairs_with_both_ends() -> None:
+    assert terms("Add 12 apples!") == ["add", "0", "apples", "!", "< add", "add 0", "0 apples", "apples !", "! >"]
+
+
+def test_line_breaks_are_tokens_and_their_number_does_not_matter() -> None:
+    assert terms("a\n\n\nb") == terms("a\nb") == ["a", "\n", "b", "< a", "a \n", "\n b", "b >"]
+
+
+def test_numbers_of_any_script_read_zero() -> None:
+    assert terms("١٢")[0] == terms("7")[0] == "0"
+
+
+@pytest.mark.parametrize("text", ["春天的诗", "ฤดูใบ", "さくら"])
+def test_scripts_without_spaces_are_read_by_character(text: str) -> None:
+    assert terms(text)[: len(text)] == list(text)
+
+
+def test_only_the_start_of_a_long_prompt_is_read() -> None:
+    assert terms("a " * 1_000_000)[:-1] == terms("a " * 10_000)[:-1]
+    assert len(terms("a " * 10_000)) == 2 * MAX_TOKENS + 1
+    assert max(map(len, terms("a" * 1_000_000))) <= MAX_CHARACTERS + 2
+
+
+@given(ANY_TEXT)
+def test_terms_can_be_stored(prompt: str) -> None:
+    for term in terms(prompt):
+        assert "\0" not in term
+        term.encode()
+
+
+@given(ANY_TEXT)
+def test_structure_is_nine_finite_figures(prompt: str) -> None:
+    figures = structure(prompt)
+    assert len(figures) == 9
+    assert all(map(math.isfinite, figures))
+
+
+@pytest.mark.parametrize("question", ["Who?", "谁写了红楼梦？", "من كتب هذا؟ ", "Who?\n"])  # noqa: RUF001
+def test_a_question_is_one_in_any_script(question: str) -> None:
+    assert structure(question)[5:7] == (1.0, 1.0)
+
+
+def test_the_form_of_a_list_shows() -> None:
+    plain, listed = structure("milk eggs bread"), structure("- milk\n- eggs\n- bread")
+    assert (plain[7], listed[7]) == (0.0, 1.0)
+    assert listed[1] == math.log1p(2)
