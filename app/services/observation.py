@@ -92,11 +92,12 @@ def _workloads(
     traffic = profiles.traffic(connection, tenant, settings.served_name, now - PAST)
     # Without any weight in its floor the mix of a new stratum would be left to chance.
     requests = {name: max(traffic.get(name, 0), 1) for name in names}
+    total = sum(requests.values())
     return [
         Known(
             workload=name,
             floor=floor_of(name),
-            share=requests[name] / sum(requests.values()),
+            share=requests[name] / total,
             uses=_uses(name, settings.levels, known, belief),
             quality=qualities[name],
         )

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
-import pytest
+import io
+from dataclasses import replace
+from datetime import timedelta
 
-from app.domain.intensity import IntensityPoint
+import pytest
+from rich.console import Console
+
+from app.cli.directives import show
+from app.domain.intensity import HOUR, IntensityPoint
 from app.services import directives
 from app.store import intensity, results, verdicts
 from tests.support.api import Api, error_of
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, a_result, line, store_batch, store_mix
-from tests.support.services import Desk, jsonl
+from tests.support.services import Desk, Desks, jsonl
 
 RUN_KEYS = {
     "id", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi", "floor_fraction",
@@ -77,6 +83,24 @@ def test_a_mix_says_what_its_own_run_knew(api: Api, desk: Desk) -> None:
     kept, new = found["mixes"]
     assert (kept["workload"], kept["floor"], kept["share"], kept["verdicts"]) == ("mail~1", "mail", 1.0, 0)
     assert (new["workload"], new["floor"], new["share"]) == ("news", "news", 0.5)
+
+
+def test_the_command_line_shows_what_the_api_says(api: Api, desk: Desk, desks: Desks) -> None:
+    with desk.context.database.transaction() as connection:
+        point = IntensityPoint(
+            zone="WORLD", start=NOON, intensity_g_per_kwh=300.0, basis="lifecycle-average", provider="test"
+        )
+        store_mix(connection, workload="old", created_at=NOON - timedelta(hours=1))
+        intensity.put(connection, [point, replace(point, start=NOON - HOUR, intensity_g_per_kwh=100.0)], NOON)
+        context = desks.desk(prior="paper").context
+        directives.ensure_mixes(context, connection, "default", ["mail~1", "mail~2", "news"])
+    console = Console(file=io.StringIO(), width=200)
+    show(console, api.get("/sprout/v1/directives"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("quality floor") == 4
+    assert "prior, not measured" in text
+    assert "every workload keeps 90.0% of its own L0 quality." in text
+    assert "Carbon intensity of WORLD: 300 gCO2eq/kWh" in text
 
 
 def test_a_mix_without_stored_reasons(api: Api, desk: Desk) -> None:

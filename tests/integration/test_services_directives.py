@@ -8,9 +8,12 @@ import pytest
 from scipy.optimize import OptimizeResult
 
 from app.domain import optimizer
+from app.domain.attribution import Use
 from app.domain.errors import IntensityUnavailable
 from app.domain.intensity import HOUR, IntensityPoint
-from app.domain.preference import PAPER_PRIOR
+from app.domain.optimizer import FloorMode, FloorRule
+from app.domain.policy import DirectivePolicy, Known, Observation
+from app.domain.preference import PAPER_PRIOR, Quality, Tally, from_tally
 from app.domain.profile import Profile
 from app.grid.static import StaticProvider
 from app.services import directives
@@ -359,6 +362,43 @@ def test_recomputing_brings_the_intensity_up_to_date(desk: Desk) -> None:
     assert run.inputs["intensity"]["start"] == NOON.isoformat()
     assert run.inputs["past_hours"] == 721
     assert run.inputs["phi"] == 0.0
+
+
+def test_live_service_decides_as_the_policy_does(desk: Desk) -> None:
+    """From the same figures the policy object of the replay gives the same mixes."""
+    dirty(desk, now=400.0, clean=100.0)
+    profile(desk, "mail", (120.0, 60.0, 40.0), requests=30)
+    profile(desk, "news", (300.0, 50.0, 20.0), requests=10)
+    tallies = {("mail", 1): Tally(wins=40, losses=50), ("mail", 2): Tally(wins=20, ties=5, losses=30)}
+    tallies["news", 2] = Tally(wins=12, ties=3, losses=11)
+    for (workload, level), tally in tallies.items():
+        judge(desk, workload, level, wins=int(tally.wins), ties=int(tally.ties), losses=int(tally.losses))
+    known = [
+        Known(
+            workload=workload,
+            floor=workload,
+            share=share,
+            uses={level: Use(energy_j=joules, device_s=joules / 100) for level, joules in enumerate(energies)},
+            quality=Quality(
+                base=0.5,
+                gains={
+                    level: gain
+                    for (name, level), tally in tallies.items()
+                    if name == workload and (gain := from_tally(tally, None))
+                },
+            ),
+        )
+        for workload, share, energies in (("mail", 0.75, (120.0, 60.0, 40.0)), ("news", 0.25, (300.0, 50.0, 20.0)))
+    ]
+    rule = FloorRule(mode=FloorMode.PER_WORKLOAD, xi=0.1, quality_worth=0.5, kept_at_l0=0.01)
+    seen = Observation(
+        intensity_g_per_kwh=400.0, past=[100.0, 400.0], workloads=known, levels=3, hardware=desk.context.hardware
+    )
+    expected = DirectivePolicy(name="OURS", rule=rule, confidence=0.6).decide(seen)
+    found = ensure(desk, "mail", "news")
+    assert {name: mix.probabilities for name, mix in found.items()} == expected.mixes
+    assert {name for name, mix in found.items() if mix.binding} == expected.binding
+    assert latest_run(desk).inputs["floor_fraction"] == expected.floor
 
 
 def test_verdicts_fade(desk: Desk) -> None:
