@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -109,3 +110,22 @@ def test_a_taken_port_is_one_sentence(home: Path, engine_server: OpenAIServer) -
     assert f"Port {port} of 127.0.0.1 cannot be used" in ended.stderr
     assert "SPROUT_API_PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_directives_of_the_running_stack(home: Path, engine_server: OpenAIServer, tmp_path: Path) -> None:
+    environment = clean_environment({"SPROUT_HOME": str(home)})
+    refused = sprout(["directives"], environment)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"sprout: No stack runs on {home}: start one with `sprout up`, or set SPROUT_API_URL.\n"
+
+    source = write_lines(tmp_path / "in.jsonl", [line("one", "hello", model="echo")])
+    with RunningStack(home, settings(engine_server, SPROUT_INTENSITY_BASIS="direct-average")) as stack:
+        ran = stack.sprout("batch", "run", source, "-o", tmp_path / "out.jsonl", "--workload", "mail")
+        assert ran.returncode == 0, ran.stderr
+        shown = stack.sprout("directives")
+        raw = stack.sprout("directives", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert "mail" in shown.stdout
+    assert "480 gCO2eq/kWh" in shown.stdout
+    assert "(direct-average, from static)" in shown.stdout
+    assert "mail" in {mix["floor"] for mix in json.loads(raw.stdout)["mixes"]}
