@@ -567,7 +567,7 @@ def test_quality_that_is_worth_more_is_never_less(others: list[LevelOption], xi:
 
 
 @few
-@given(cases, modes, st.integers(-20, 20), st.integers(-20, 20), st.sampled_from([0.0, 0.1]))
+@given(cases, modes, st.integers(-40, 20), st.integers(-40, 20), st.sampled_from([0.0, 0.1]))
 def test_only_ratios_of_costs_and_of_shares_matter(
     items: Case, mode: FloorMode, cheaper: int, rarer: int, worth: float
 ) -> None:
