@@ -31,7 +31,7 @@ class Opening(StrEnum):
     """Why a round does or does not open in this hour."""
 
     NO = "no"
-    FIRST = "nothing has been judged yet"
+    URGENT = "too little has been judged yet"
     CLEAN = "clean enough for how long the last round is ago"
     FORCED = "the longest idle time has passed"
 
@@ -51,14 +51,14 @@ class Trigger:
         intensity: float,
         past: Sequence[float],
         forecast: Sequence[float] | None = None,
-        first: bool = False,
+        urgent: bool = False,
     ) -> Opening:
-        """Whether a round opens now, `idle_h` hours after the last one; for the `first`, after the start of service.
+        """Whether a round opens now, `idle_h` hours after the last one, or after the start of service.
 
         `intensity`, `past` and `forecast` are gCO2eq/kWh; the past ends with the present hour, the forecast starts with
         the next one. A round opens when the discounted intensity is at or below the least of the forecast within the
-        hours that may still be waited, or below a low quantile of the past when there is no forecast. The first round waits
-        for the grace period only: the last one is infinitely long ago.
+        hours that may still be waited, or below a low quantile of the past when there is no forecast. When it is
+        `urgent`, because some workload has too few verdicts to use any directive, the grace period alone is waited for.
 
         Raises:
             InvalidInput: a figure is not finite, or nothing is known of the past or the future.
@@ -67,8 +67,8 @@ class Trigger:
             return Opening.FORCED
         if idle_h < self.grace_h:
             return Opening.NO
-        if first:
-            return Opening.FIRST
+        if urgent:
+            return Opening.URGENT
         ahead = list(forecast or ())[: self.longest_idle_h - idle_h]
         known = ahead or past
         if not len(known) or not np.isfinite([intensity, *known]).all():

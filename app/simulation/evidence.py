@@ -22,6 +22,9 @@ from app.simulation.partition import Classes
 
 NEVER = -np.inf
 
+ENOUGH = 300
+"""Verdicts of a workload below which the next round is urgent."""
+
 
 @dataclass
 class EvidenceBook:
@@ -32,6 +35,7 @@ class EvidenceBook:
     member: Ints
     """Class of each recorded request."""
     half_life_h: float
+    asked_again_h: float
     judged_at: Floats = field(init=False)
     """Hour of each request's verdict, minus infinity without one."""
     _last: int = field(default=0, init=False)
@@ -44,20 +48,27 @@ class EvidenceBook:
         self.judged_at = np.full(len(self.recording), NEVER)
         self._summarize()
 
-    def sample(self, number: int, shares: Floats, rng: Generator) -> Ints:
+    def sample(self, number: int, shares: Floats, hour: int, rng: Generator) -> Ints:
         """Requests for a round: the same number of each workload that has traffic (`shares`, by workload).
 
-        A floor per workload needs evidence of each, however rare. Among a workload's requests, those that were never
-        judged come first, then those whose verdicts are oldest.
+        A floor per workload needs evidence of each, however rare. A request whose verdict is younger than
+        `asked_again_h` is not judged again.
         """
-        present = np.flatnonzero(shares > 0)
-        chosen = []
-        for position, workload in enumerate(rng.permutation(present)):
-            wanted = number // len(present) + (position < number % len(present))
-            rows = rng.permutation(np.flatnonzero(self.recording.workload == workload))
-            oldest_first = rows[np.argsort(self.judged_at[rows], kind="stable")]
-            chosen.append(oldest_first[:wanted])
-        return np.asarray(np.concatenate(chosen), dtype=np.int64)
+        due = hour - self.judged_at >= self.asked_again_h
+        queues = [
+            rng.permutation(np.flatnonzero(due & (self.recording.workload == workload)))
+            for workload in rng.permutation(np.flatnonzero(shares > 0))
+        ]
+        # One of each workload in turn, until the number is reached.
+        turns = sorted((turn, place, row) for place, rows in enumerate(queues) for turn, row in enumerate(rows))
+        return np.array([row for _, _, row in turns[:number]], dtype=np.int64)
+
+    def is_thin(self, shares: Floats) -> bool:
+        """Whether a workload with traffic has fewer than ENOUGH verdicts, and more could be had."""
+        judged = self.judged_at > NEVER
+        verdicts = np.bincount(self.recording.workload, weights=judged, minlength=len(shares))
+        requests = np.bincount(self.recording.workload, minlength=len(shares))
+        return bool(((shares > 0) & (verdicts < np.minimum(ENOUGH, requests))).any())
 
     def judge(self, rows: Ints, hour: int) -> None:
         """Record the verdicts and the use of `rows`, judged in a round at `hour`."""

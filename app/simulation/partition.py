@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from app.domain.directive import L0
+from app.domain.workload import floor_of
 from app.simulation.dataset import Floats, Ints, Recording
 
 
@@ -43,6 +45,38 @@ class Partition:
     classes: Classes
     fit: Ints
     score: Ints
+
+
+def partition(fit: Recording, score: Recording, workloads: Workloads, *, strata: bool) -> Partition:
+    """Tell requests apart by what `fit` teaches; of `score`, only prompts and declared workloads are looked at."""
+    if workloads is Workloads.NONE or (workloads is Workloads.DECLARED and not strata):
+        return _whole(fit, score, declared=workloads is Workloads.DECLARED)
+    from app.discovery.model import fit as fit_classes
+    from app.discovery.strata import STRATA
+
+    named = workloads is Workloads.DECLARED
+    fitted = fit_classes(fit.prompts, _declared(fit, named=named), fit.energy_j[:, L0], strata=STRATA if strata else 1)
+    assigned = fitted.model.assign(score.prompts, _declared(score, named=named))
+    names = tuple(sorted({*fitted.names, *assigned}))
+    index = {name: number for number, name in enumerate(names)}
+    return Partition(
+        classes=Classes(names=names, floors=tuple(floor_of(name) for name in names)),
+        fit=np.array([index[name] for name in fitted.names]),
+        score=np.array([index[name] for name in assigned]),
+    )
+
+
+def _declared(recording: Recording, *, named: bool) -> list[str | None]:
+    return [recording.workloads[index] if named else None for index in recording.workload]
+
+
+def _whole(fit: Recording, score: Recording, *, declared: bool) -> Partition:
+    names = fit.workloads if declared else ("service",)
+    return Partition(
+        classes=Classes(names=names, floors=names),
+        fit=fit.workload if declared else np.zeros_like(fit.workload),
+        score=score.workload if declared else np.zeros_like(score.workload),
+    )
 
 
 def cells(recording: Recording, member: Ints, number: int) -> Floats:

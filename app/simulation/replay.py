@@ -1,9 +1,9 @@
 """One policy over one zone-month, hour by hour.
 
-Traffic follows the recorded composition. What the policy may learn comes from the *fit* requests, which stand for recent
-traffic: rounds of evaluation sample them, are paid for, and only then are their verdicts and energies known. What is
-reported comes from the *score* requests, which no policy ever sees. The policy is handed the intensities up to the
-present hour and no later ones.
+Traffic follows the recorded composition. What the policy may learn comes from the *fit* requests, which stand for
+recent traffic: rounds of evaluation sample them, are paid for, and only then are their verdicts and energies known.
+What is reported comes from the *score* requests, which no policy ever sees. The policy is handed the intensities up to
+the present hour and no later ones.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Conditions:
     """Prompts that a round samples at most, as in the paper."""
     half_life_h: float = 30 * 24.0
     """Age at which a verdict counts half."""
+    asked_again_h: float = 30 * 24.0
+    """Age of its verdict at which a recorded request is judged again: it would only be paid for twice before."""
     trigger: Trigger = field(default_factory=Trigger)
     hardware: Hardware = field(default_factory=Hardware)
 
@@ -95,14 +97,20 @@ def replay(
     conditions: Conditions,
     rng: np.random.Generator,
 ) -> Outcome:
-    """Run `policy` through `month`.
+    """Run `policy` through `month`; without a budget for it, there is no evaluation.
 
     Raises:
         InvalidInput: a figure cannot be used.
         OptimizerFailed: the solver did not report an optimum.
     """
     hours, classes = len(month.traffic), partition.classes
-    book = EvidenceBook(recording=fit, classes=classes, member=partition.fit, half_life_h=conditions.half_life_h)
+    book = EvidenceBook(
+        recording=fit,
+        classes=classes,
+        member=partition.fit,
+        half_life_h=conditions.half_life_h,
+        asked_again_h=conditions.asked_again_h,
+    )
     recent = cells(fit, partition.fit, len(classes.names))
     bill = _Bill.of(score, partition, conditions.hardware)
     mixes = np.zeros((hours, len(classes.names), fit.levels))
@@ -119,7 +127,8 @@ def replay(
         decision = policy.decide(seen)
         mixes[hour] = [decision.mixes[name] for name in classes.names]
         served = bill.grams(month.traffic[hour], mixes[hour], past[-1]).sum() * conditions.requests_per_hour
-        evaluator.hour(hour, past, month.traffic[hour], float(served))
+        if conditions.budget > 0:
+            evaluator.hour(hour, past, month.traffic[hour], float(served))
     return bill.settle(month, mixes, evaluator, conditions.requests_per_hour)
 
 
@@ -142,7 +151,7 @@ class _Evaluator:
         self.served_since_g += served_g
         intensity = float(past[-1])
         opening = self.conditions.trigger.opening(
-            idle_h=hour - self.last, intensity=intensity, past=past.tolist(), first=self.rounds == 0
+            idle_h=hour - self.last, intensity=intensity, past=past.tolist(), urgent=self.book.is_thin(traffic)
         )
         if opening is not Opening.NO and (self.open is None or opening is Opening.FORCED):
             self.open = _Round(forced=opening is Opening.FORCED)
@@ -154,7 +163,7 @@ class _Evaluator:
         grams = self._grams(np.arange(len(self.book.recording)), intensity)
         budget = self.conditions.budget * self.served_since_g
         number = min(int(budget / grams.mean()), self.conditions.most_per_round, len(grams))
-        rows = self.book.sample(number, traffic, self.rng)
+        rows = self.book.sample(number, traffic, hour, self.rng)
         affordable = rows[np.cumsum(self._grams(rows, intensity)) <= budget]
         self.book.judge(affordable, hour)
         self.spent_g += float(self._grams(affordable, intensity).sum())
