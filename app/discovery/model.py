@@ -21,6 +21,8 @@ FEWEST_PROMPTS = 100
 @dataclass(frozen=True, kw_only=True)
 class ClassModel:
     version: int
+    prompts: int
+    """How many it was learned from."""
     embedding: Embedding
     centroids: Stored
     """K x D: fine classes."""
@@ -104,6 +106,7 @@ def _whole(
     centroids, numbers, issued = _discover([prompts[row] for row in rows], points[rows], previous)
     return ClassModel(
         version=previous.version + 1 if previous else 1,
+        prompts=len(prompts),
         embedding=embedding,
         centroids=centroids,
         numbers=numbers,

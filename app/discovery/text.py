@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 MAX_TOKENS = 400
 """What a prompt is about shows at its start; a long document must not slow its assignment."""
@@ -25,7 +26,7 @@ _MARK = re.compile(r"[^\w\s]")
 def terms(prompt: str) -> list[str]:
     """Tokens and pairs of neighbouring ones. All numbers read `0`; the ends of the prompt pair up too."""
     found = _UNSPACED.sub(r" \1 ", prompt[:MAX_CHARACTERS].lower())
-    tokens = [_normal(token) for token in _TOKEN.findall(found)[:MAX_TOKENS]]
+    tokens = [_normal(token[0]) for token in islice(_TOKEN.finditer(found), MAX_TOKENS)]
     return tokens + [f"{left} {right}" for left, right in zip(["<", *tokens], [*tokens, ">"], strict=True)]
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from app.discovery.model import FEWEST_PROMPTS, ClassModel, fit
 from app.domain.request import Request
 from app.domain.workload import declared_in
 from app.services.context import Context
+from app.settings import Settings
 from app.store import class_models, requests
 from app.store.database import TENANT
 from app.store.requests import AnsweredRequest
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 SAMPLE = 20_000
 """Newest answered requests that a model is learned from."""
+GROWTH = 2
+"""A sample this many times as large is learned from before its time: in the first days it grows fast."""
 SYSTEM_CHARACTERS = 1_000
 """Of the system messages: what is asked for often stands there, and must not keep the user's text from being read."""
 HEAD, TAIL = 7_000, 1_000
@@ -41,13 +44,12 @@ class Sample:
 
 
 def discover(context: Context, tenant: str = TENANT) -> None:
-    """Learn the tenant's classes anew, if they are older than the settings say; what fails leaves the old ones."""
+    """Learn the tenant's classes anew, if it is time; what fails leaves the old ones."""
     settings, now = context.settings, context.clock.now()
     if not settings.discovery:
         return
     with context.database.transaction() as connection:
-        learned_at = class_models.newest_at(connection, tenant, settings.served_name)
-        if learned_at is not None and now - learned_at < timedelta(seconds=settings.discover_s):
+        if not _due(connection, settings, tenant, now):
             return
         previous = class_models.newest(connection, tenant, settings.served_name)
         sample = _sample(connection, tenant, settings.served_name)
@@ -63,6 +65,17 @@ def discover(context: Context, tenant: str = TENANT) -> None:
     with context.database.transaction() as connection:
         class_models.put(connection, tenant, settings.served_name, model, now)
     log.info("classes of prompts: version %d, %d discovered workloads", model.version, len(set(model.numbers)))
+
+
+def _due(connection: Connection, settings: Settings, tenant: str, now: datetime) -> bool:
+    last = class_models.newest_learning(connection, tenant, settings.served_name)
+    if last is None:
+        return True
+    learned_at, prompts = last
+    if now - learned_at >= timedelta(seconds=settings.discover_s):
+        return True
+    enough = GROWTH * prompts
+    return enough <= SAMPLE and requests.count_answered(connection, tenant, settings.served_name, enough) == enough
 
 
 def _sample(connection: Connection, tenant: str, model: str) -> Sample:

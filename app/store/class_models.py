@@ -40,16 +40,18 @@ def newest(connection: Connection, tenant: str, model: str) -> ClassModel | None
     return _model(dict(row)) if row else None
 
 
-def newest_at(connection: Connection, tenant: str, model: str) -> datetime | None:
-    """When the newest version was stored."""
+def newest_learning(connection: Connection, tenant: str, model: str) -> tuple[datetime, int] | None:
+    """When the newest version was stored, and from how many prompts it was learned."""
     table = class_models.c
-    query = select(table.created_at).where(table.tenant_id == tenant, table.model == model)
-    return connection.execute(query.order_by(table.version.desc()).limit(1)).scalar()
+    query = select(table.created_at, table.prompts).where(table.tenant_id == tenant, table.model == model)
+    row = connection.execute(query.order_by(table.version.desc()).limit(1)).first()
+    return (row.created_at, row.prompts) if row else None
 
 
 def _row(entry: ClassModel) -> dict[str, Any]:
     return {
         "version": entry.version,
+        "prompts": entry.prompts,
         "vocabulary": list(entry.embedding.vocabulary),
         "strata_of": list(entry.strata.workloads),
         "numbers": list(entry.numbers),
@@ -67,6 +69,7 @@ def _row(entry: ClassModel) -> dict[str, Any]:
 def _model(row: dict[str, Any]) -> ClassModel:
     return ClassModel(
         version=row["version"],
+        prompts=row["prompts"],
         embedding=Embedding(
             vocabulary=tuple(row["vocabulary"]),
             projection=_unpacked(row["projection"]),

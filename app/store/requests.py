@@ -86,6 +86,14 @@ def recently_answered(
             yield AnsweredRequest(**row)
 
 
+def count_answered(connection: Connection, tenant: str, model: str, limit: int) -> int:
+    """How many requests have an answer, counted up to `limit`."""
+    found = select(results.c.batch_id).where(
+        results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200
+    )
+    return connection.execute(select(func.count()).select_from(found.limit(limit).subquery())).scalar_one()
+
+
 def workloads(connection: Connection, batch_id: str) -> Sequence[str]:
     """The workloads that occur in a batch."""
     query = select(requests.c.workload).where(requests.c.batch_id == batch_id).distinct()

@@ -280,6 +280,7 @@ class_models = Table(
     Column("model", Text, primary_key=True),
     Column("version", Integer, primary_key=True),
     time("created_at", nullable=False),
+    Column("prompts", Integer, nullable=False),
     Column("vocabulary", ARRAY(Text, dimensions=1), nullable=False),
     Column("strata_of", ARRAY(Text, dimensions=1), nullable=False),
     Column("numbers", ARRAY(Integer, dimensions=1), nullable=False),

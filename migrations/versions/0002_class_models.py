@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("prompts", sa.Integer(), nullable=False),
         sa.Column("vocabulary", sa.ARRAY(sa.Text(), dimensions=1), nullable=False),
         sa.Column("strata_of", sa.ARRAY(sa.Text(), dimensions=1), nullable=False),
         sa.Column("numbers", sa.ARRAY(sa.Integer(), dimensions=1), nullable=False),

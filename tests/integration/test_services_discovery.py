@@ -148,6 +148,29 @@ def test_classes_are_learned_anew_when_it_is_time(desk: Desk) -> None:
     assert desk.rows(VERSIONS) == [1, 2]
 
 
+def test_a_sample_that_has_doubled_is_learned_from_at_once(desk: Desk) -> None:
+    answered(desk, examples(150))
+    discovery.discover(desk.context)
+    answered(desk, examples(149, seed=1))
+    discovery.discover(desk.context)
+    assert desk.rows(VERSIONS) == [1]
+    answered(desk, examples(1, seed=2))
+    discovery.discover(desk.context)
+    assert desk.rows("SELECT prompts FROM class_models ORDER BY version") == [150, 300]
+
+
+def test_a_sample_that_cannot_grow_is_learned_from_when_it_is_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "SAMPLE", 250)
+    answered(desk, examples(150))
+    discovery.discover(desk.context)
+    answered(desk, examples(400, seed=1))
+    discovery.discover(desk.context)
+    assert desk.rows(VERSIONS) == [1]
+    desk.clock.advance(days=1)
+    discovery.discover(desk.context)
+    assert desk.rows("SELECT prompts FROM class_models ORDER BY version") == [150, 250]
+
+
 def test_switched_off_nothing_is_learned_or_named(desks: Desks) -> None:
     on, off = desks.desk(), desks.desk(discovery=False)
     answered(off, examples(200))

@@ -41,7 +41,7 @@ def leaves(value: object) -> Iterator[object]:
 
 def same(left: ClassModel, right: ClassModel) -> bool:
     pairs = list(zip(leaves(left), leaves(right), strict=True))
-    assert len(pairs) == 12
+    assert len(pairs) == 13
     return all(
         a.dtype == b.dtype and np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b  # type: ignore[attr-defined]
         for a, b in pairs
@@ -60,14 +60,14 @@ def test_a_model_comes_back_exactly(connection: Connection, model: ClassModel) -
 
 def test_the_newest_version_counts_and_three_are_kept(connection: Connection) -> None:
     assert class_models.newest(connection, TENANT, MODEL) is None
-    assert class_models.newest_at(connection, TENANT, MODEL) is None
+    assert class_models.newest_learning(connection, TENANT, MODEL) is None
     for version in range(1, 6):
         entry = replace(MODELS["no words"], version=version)
         assert class_models.put(connection, TENANT, MODEL, entry, NOON + timedelta(hours=version))
     found = class_models.newest(connection, TENANT, MODEL)
     assert found is not None
     assert found.version == 5
-    assert class_models.newest_at(connection, TENANT, MODEL) == NOON + timedelta(hours=5)
+    assert class_models.newest_learning(connection, TENANT, MODEL) == (NOON + timedelta(hours=5), 100)
     assert list(connection.execute(text("SELECT version FROM class_models ORDER BY 1")).scalars()) == [3, 4, 5]
 
 
