@@ -416,6 +416,7 @@ def test_verdicts_fade(desk: Desk) -> None:
 def test_few_verdicts_claim_less_than_their_mean(desks: Desks) -> None:
     def mix(confidence: float) -> tuple[Mapping[str, Any], DirectiveMix]:
         desk = desks.desk(confidence=confidence)
+        desk.clock.advance(seconds=1)
         name = f"w{confidence}"
         profile(desk, name, (100.0, 30.0, 15.0))
         judge(desk, name, 2, wins=4, losses=6)
