@@ -1,4 +1,8 @@
-"""What is read off a prompt: its words and marks in order, and its outward form. No language is assumed."""
+"""What is read off a prompt: its words and marks in order, and its outward form. No language is assumed.
+
+Stored models expect prompts to be read as they were when these were learned: whoever changes the reading, or the
+coordinates made of it, has to see to the table `class_models`.
+"""
 
 from __future__ import annotations
 

@@ -42,9 +42,8 @@ def leaves(value: object) -> Iterator[object]:
 def same(left: ClassModel, right: ClassModel) -> bool:
     pairs = list(zip(leaves(left), leaves(right), strict=True))
     assert len(pairs) == 13
-    return all(
-        a.dtype == b.dtype and np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b  # type: ignore[attr-defined]
-        for a, b in pairs
+    return all(type(a) is type(b) and np.array_equal(a, b) for a, b in pairs) and all(
+        a.dtype == b.dtype for a, b in pairs if isinstance(a, np.ndarray)
     )
 
 
