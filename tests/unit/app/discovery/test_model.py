@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,27 +50,30 @@ def floors(model: ClassModel, prompts: list[str]) -> list[str]:
     return [floor_of(name) for name in model.assign(prompts, [None] * len(prompts))]
 
 
-LEARNED = learn(examples(800))
+@cache
+def learned() -> Fitted:
+    """From all kinds."""
+    return learn(examples(800))
 
 
 def test_kinds_of_prompts_become_discovered_workloads() -> None:
     unseen = examples(400, seed=9)
-    found = floors(LEARNED.model, [example.prompt for example in unseen])
+    found = floors(learned().model, [example.prompt for example in unseen])
     pairs = Counter(zip(found, (example.kind for example in unseen), strict=True))
     assert len(pairs) == len(set(found)) == len(KINDS)
 
 
 def test_strata_tell_long_answers_from_short_ones() -> None:
     unseen = examples(400, seed=9)
-    names = LEARNED.model.assign([example.prompt for example in unseen], [None] * 400)
+    names = learned().model.assign([example.prompt for example in unseen], [None] * 400)
     longs = [name for name, example in zip(names, unseen, strict=True) if example.long]
     assert sum(name[-1] in "56" for name in longs) > 0.9 * len(longs)
 
 
 def test_names_of_fitted_prompts_have_their_workloads_and_equal_strata() -> None:
     prompts = [example.prompt for example in examples(800)]
-    assert [floor_of(name) for name in LEARNED.names] == floors(LEARNED.model, prompts)
-    sizes = Counter(LEARNED.names)
+    assert [floor_of(name) for name in learned().names] == floors(learned().model, prompts)
+    sizes = Counter(learned().names)
     for floor in {floor_of(name) for name in sizes}:
         own = [size for name, size in sizes.items() if floor_of(name) == floor]
         assert len(own) == 6
@@ -78,17 +82,17 @@ def test_names_of_fitted_prompts_have_their_workloads_and_equal_strata() -> None
 
 def test_the_same_prompts_give_the_same_model() -> None:
     again = learn(examples(800))
-    assert again.names == LEARNED.names
+    assert again.names == learned().names
     for name in ("centroids", "numbers", "issued"):
-        assert np.array_equal(getattr(again.model, name), getattr(LEARNED.model, name))
-    assert np.array_equal(again.model.embedding.projection, LEARNED.model.embedding.projection)
-    assert np.array_equal(again.model.strata.coefficients, LEARNED.model.strata.coefficients)
+        assert np.array_equal(getattr(again.model, name), getattr(learned().model, name))
+    assert np.array_equal(again.model.embedding.projection, learned().model.embedding.projection)
+    assert np.array_equal(again.model.strata.coefficients, learned().model.strata.coefficients)
 
 
 @given(st.lists(st.text(alphabet=st.characters(), max_size=80), max_size=6))
 def test_every_prompt_has_a_name_that_its_company_does_not_change(prompts: list[str]) -> None:
-    together = LEARNED.model.assign(prompts, [None] * len(prompts))
-    assert together == [LEARNED.model.assign([prompt], [None])[0] for prompt in prompts]
+    together = learned().model.assign(prompts, [None] * len(prompts))
+    assert together == [learned().model.assign([prompt], [None])[0] for prompt in prompts]
     assert all(map(NAME.fullmatch, together))
 
 
@@ -128,10 +132,10 @@ def test_a_refit_keeps_the_names() -> None:
 
 def test_a_new_kind_gets_a_number_that_was_never_used() -> None:
     poems = [Example(kind="poem", prompt=f"请写一首关于{n}的诗", long=False, energy_j=300.0) for n in range(120)]
-    joined = learn([*examples(800, seed=1), *poems], LEARNED.model).model
+    joined = learn([*examples(800, seed=1), *poems], learned().model).model
     known = [example.prompt for example in examples(4, seed=4)]
-    assert floors(joined, known) == floors(LEARNED.model, known)
-    assert set(floors(joined, [poem.prompt for poem in poems])) == {f"class:{LEARNED.model.issued + 1}"}
+    assert floors(joined, known) == floors(learned().model, known)
+    assert set(floors(joined, [poem.prompt for poem in poems])) == {f"class:{learned().model.issued + 1}"}
 
 
 def test_a_number_that_is_gone_is_never_used_again() -> None:
@@ -161,7 +165,7 @@ def test_odd_samples_give_a_model_too(prompts: list[str]) -> None:
 @pytest.mark.parametrize("prompt", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_prompts_are_assigned_at_once(prompt: str) -> None:
     start = time.process_time()
-    assert NAME.fullmatch(LEARNED.model.assign([prompt], [None])[0])
+    assert NAME.fullmatch(learned().model.assign([prompt], [None])[0])
     assert time.process_time() - start < 0.5
 
 
@@ -181,8 +185,8 @@ def test_recorded_prompts_are_told_apart() -> None:
 
     recording = load(Path(folder)).recording
     rows = np.random.default_rng(0).permutation(len(recording))
-    learned, unseen = recording.take(rows[:3000]), recording.take(rows[3000:])
-    model = fit(learned.prompts, [None] * 3000, learned.energy_j[:, 0]).model
+    known, unseen = recording.take(rows[:3000]), recording.take(rows[3000:])
+    model = fit(known.prompts, [None] * 3000, known.energy_j[:, 0]).model
     names = model.assign(unseen.prompts, [None] * len(unseen))
     assert 4 <= len(set(map(floor_of, names))) <= 8
     pairs = Counter(zip(map(floor_of, names), unseen.workload, strict=True))
