@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich import box
@@ -111,50 +112,39 @@ class _ManyPolicies(click.Command):
 @click.option("--seeds", type=click.IntRange(1), default=DEFAULTS.seeds, show_default=True, help="Random halves.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every run's row.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a page with plots here.")
-def replay(
-    dataset: Path,
-    fit: Path | None,
-    policies: Sequence[str],
-    workloads: str,
-    strata: bool,
-    floor_mode: str,
-    xi: float,
-    confidence: float,
-    quality_worth: float,
-    kept_at_l0: float,
-    requests_per_hour: int,
-    zone: str | None,
-    month: str | None,
-    as_published: bool,
-    seeds: int,
-    json_path: Path | None,
-    report: Path | None,
-) -> None:
+def replay(json_path: Path | None, report: Path | None, **options: Any) -> None:
     """Run policies over the recorded history of DATASET, hour by hour.
 
     Policies learn from rounds of evaluation on one half of the judged requests and are scored on the other; they see
     the past only. docs/replay.md says what every figure means.
     """
-    comparison = Comparison(
-        dataset=dataset,
-        fit=fit,
-        policies=tuple(dict.fromkeys(policies)) or POLICIES,
-        workloads=Workloads(workloads),
-        strata=strata,
-        rule=FloorRule(mode=FloorMode(floor_mode), xi=xi, quality_worth=quality_worth, kept_at_l0=kept_at_l0),
-        confidence=confidence,
-        conditions=Conditions(requests_per_hour=requests_per_hour),
-        zone=zone,
-        month=month,
-        as_published=as_published,
-        seeds=seeds,
-    )
+    comparison = _comparison(**options)
     rows = run(comparison)
     _show(comparison, rows)
     if json_path:
         json_path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     if report:
         click.echo(f"Report: {write(comparison, rows, report)}")
+
+
+def _comparison(
+    *,
+    policies: Sequence[str],
+    workloads: str,
+    floor_mode: str,
+    xi: float,
+    quality_worth: float,
+    kept_at_l0: float,
+    requests_per_hour: int,
+    **others: Any,
+) -> Comparison:
+    return Comparison(
+        policies=tuple(dict.fromkeys(policies)) or POLICIES,
+        workloads=Workloads(workloads),
+        rule=FloorRule(mode=FloorMode(floor_mode), xi=xi, quality_worth=quality_worth, kept_at_l0=kept_at_l0),
+        conditions=Conditions(requests_per_hour=requests_per_hour),
+        **others,
+    )
 
 
 def _show(comparison: Comparison, rows: Sequence[Row]) -> None:

@@ -29,6 +29,9 @@ from app.domain.footprint import Hardware
 from app.domain.optimizer import FloorMode, FloorRule, LevelOption, WorkloadOptions, dirtiness, optimize
 from app.domain.preference import Evidence, Gain, Quality, pooled
 
+FEWEST_VERDICTS = 30.0
+"""Below about 30 verdicts the normal approximation of a claim is no better than a guess."""
+
 POINT = 0.5
 """The confidence at which a claim is the mean itself."""
 
@@ -139,6 +142,8 @@ class DirectivePolicy:
     rule: FloorRule
     confidence: float
     """Probability with which each claimed difference to L0 holds; 0.5 takes the mean at face value."""
+    fewest_verdicts: float = FEWEST_VERDICTS
+    """With fewer verdicts on it a level is not used, unless a prior was declared."""
     last_round_only: bool = False
 
     def decide(self, seen: Observation) -> Decision:
@@ -172,7 +177,7 @@ class DirectivePolicy:
         return [service] * len(own)
 
     def _option(self, known: Known, quality: Quality | None) -> WorkloadOptions:
-        gains = quality.gains if quality else {}
+        gains = {level: gain for level, gain in quality.gains.items() if self._is_founded(gain)} if quality else {}
         levels = {L0: LevelOption(energy_j=known.uses[L0].energy_j, device_s=known.uses[L0].device_s)}
         for level in sorted(gains.keys() & known.uses.keys()):
             use = known.uses[level]
@@ -186,11 +191,14 @@ class DirectivePolicy:
             levels=levels,
         )
 
+    def _is_founded(self, gain: Gain) -> bool:
+        return gain.evidence is not Evidence.MEASURED or gain.verdicts >= self.fewest_verdicts
+
 
 def sprout(xi: float) -> DirectivePolicy:
     """SPROUT as the paper has it: equations 2-6 for the whole service, rates of the last round at face value."""
     rule = FloorRule(mode=FloorMode.SERVICE, xi=xi, kept_at_l0=0.0)
-    return DirectivePolicy(name="SPROUT", rule=rule, confidence=POINT, last_round_only=True)
+    return DirectivePolicy(name="SPROUT", rule=rule, confidence=POINT, fewest_verdicts=0.0, last_round_only=True)
 
 
 @dataclass(kw_only=True)

@@ -58,17 +58,18 @@ class Trigger:
         `intensity`, `past` and `forecast` are gCO2eq/kWh; the past ends with the present hour, the forecast starts with
         the next one. A round opens when the discounted intensity is at or below the least of the forecast within the
         hours that may still be waited, or below a low quantile of the past when there is no forecast. When it is
-        `urgent`, because some workload has too few verdicts to use any directive, the grace period alone is waited for.
+        `urgent`, because some workload has too few verdicts for any directive, nothing is waited for: until there is
+        evidence every hour is served at L0, which costs more than the cleanest hour could spare.
 
         Raises:
             InvalidInput: a figure is not finite, or nothing is known of the past or the future.
         """
+        if urgent and idle_h > 0:
+            return Opening.URGENT
         if idle_h >= self.longest_idle_h:
             return Opening.FORCED
         if idle_h < self.grace_h:
             return Opening.NO
-        if urgent:
-            return Opening.URGENT
         ahead = list(forecast or ())[: self.longest_idle_h - idle_h]
         known = ahead or past
         if not len(known) or not np.isfinite([intensity, *known]).all():

@@ -103,32 +103,32 @@ def replay(
         InvalidInput: a figure cannot be used.
         OptimizerFailed: the solver did not report an optimum.
     """
-    hours, classes = len(month.traffic), partition.classes
+    names = partition.classes.names
     book = EvidenceBook(
         recording=fit,
-        classes=classes,
+        classes=partition.classes,
         member=partition.fit,
         half_life_h=conditions.half_life_h,
         asked_again_h=conditions.asked_again_h,
     )
-    recent = cells(fit, partition.fit, len(classes.names))
+    recent = cells(fit, partition.fit, len(names))
     bill = _Bill.of(score, partition, conditions.hardware)
-    mixes = np.zeros((hours, len(classes.names), fit.levels))
     evaluator = _Evaluator(book=book, conditions=conditions, rng=rng)
-    for hour in range(hours):
+    mixes = np.zeros((len(month.traffic), len(names), fit.levels))
+    for hour, traffic in enumerate(month.traffic):
         past = month.past(hour)
         seen = Observation(
             intensity_g_per_kwh=float(past[-1]),
             past=past.tolist(),
-            workloads=book.known(month.traffic[hour] @ recent, hour),
+            workloads=book.known(traffic @ recent, hour),
             levels=fit.levels,
             hardware=conditions.hardware,
         )
-        decision = policy.decide(seen)
-        mixes[hour] = [decision.mixes[name] for name in classes.names]
-        served = bill.grams(month.traffic[hour], mixes[hour], past[-1]).sum() * conditions.requests_per_hour
+        decided = policy.decide(seen).mixes
+        mixes[hour] = [decided[name] for name in names]
         if conditions.budget > 0:
-            evaluator.hour(hour, past, month.traffic[hour], float(served))
+            served_g = bill.grams(traffic, mixes[hour], past[-1]).sum() * conditions.requests_per_hour
+            evaluator.hour(hour, past, traffic, float(served_g))
     return bill.settle(month, mixes, evaluator, conditions.requests_per_hour)
 
 
@@ -154,7 +154,7 @@ class _Evaluator:
             idle_h=hour - self.last, intensity=intensity, past=past.tolist(), urgent=self.book.is_thin(traffic)
         )
         if opening is not Opening.NO and (self.open is None or opening is Opening.FORCED):
-            self.open = _Round(forced=opening is Opening.FORCED)
+            self.open = _Round(forced=opening is not Opening.CLEAN)
         if self.open and gate_is_open(intensity=intensity, past=past.tolist(), forced=self.open.forced):
             self._drain(hour, intensity, traffic)
 

@@ -28,14 +28,12 @@ def test_a_round_waits_for_the_grace_period_however_clean_it_is() -> None:
 def test_a_round_is_forced_after_the_longest_idle_time_however_dirty_it_is() -> None:
     assert opening(71, intensity=9000.0) is Opening.NO
     assert opening(72, intensity=9000.0) is Opening.FORCED
-    assert opening(500, intensity=9000.0, urgent=True) is Opening.FORCED
     assert opening(10, intensity=9000.0, trigger=Trigger(longest_idle_h=10)) is Opening.FORCED
 
 
-def test_an_urgent_round_waits_for_the_grace_period_only() -> None:
-    assert [opening(idle, intensity=9000.0, urgent=True) for idle in (0, 5, 6, 71)] == [
-        Opening.NO, Opening.NO, Opening.URGENT, Opening.URGENT,
-    ]  # fmt: skip
+def test_an_urgent_round_waits_for_nothing_but_the_hour_of_the_last_one() -> None:
+    assert opening(0, intensity=9000.0, urgent=True) is Opening.NO
+    assert {opening(idle, intensity=9000.0, urgent=True) for idle in (1, 5, 6, 71, 500)} == {Opening.URGENT}
 
 
 def test_within_a_day_an_intensity_comes_to_count_half() -> None:
