@@ -14,7 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.domain.directive import PAPER_DIRECTIVES, Placement
 from app.domain.errors import ConfigurationError
 from app.domain.footprint import PAPER_EMBODIED_G, PAPER_LIFETIME_S
-from app.domain.optimizer import FloorMode
+from app.domain.optimizer import QUALITY_WORTH, FloorMode
+from app.domain.policy import CONFIDENCE
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
 
@@ -63,12 +64,14 @@ class Settings(BaseSettings):
     xi: float = Field(0.1, ge=0, le=1, description="quality that may be given up in the dirtiest hour")
     floor_mode: FloorMode = Field(FloorMode.PER_WORKLOAD, description="whose quality the floor keeps")
     confidence: float = Field(
-        0.6,
+        CONFIDENCE,
         ge=0.5,
         lt=1,
         description="probability with which a claimed quality holds; 0.5 takes means at face value",
     )
-    quality_worth: float = Field(0.5, ge=0, description="share of L0's footprint that all of L0's quality is worth")
+    quality_worth: float = Field(
+        QUALITY_WORTH, ge=0, description="share of L0's footprint that all of L0's quality is worth"
+    )
     verdict_half_life_s: float = Field(2_592_000.0, gt=0, description="age at which a verdict counts half")
     kept_at_l0: float = Field(0.01, ge=0, le=1, description="share of requests kept at L0 to measure savings")
     prior: Literal["none", "paper"] = Field("none", description="beliefs that stand in until there are verdicts")

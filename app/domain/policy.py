@@ -32,6 +32,9 @@ from app.domain.preference import Evidence, Gain, Quality, pooled
 FEWEST_VERDICTS = 30.0
 """Below about 30 verdicts the normal approximation of a claim is no better than a guess."""
 
+CONFIDENCE = 0.6
+"""Default probability with which a claimed difference to L0 holds."""
+
 POINT = 0.5
 """The confidence at which a claim is the mean itself."""
 

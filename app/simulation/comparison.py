@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from app.domain.errors import InvalidInput
-from app.domain.optimizer import FloorMode, FloorRule
-from app.domain.policy import Base, Co2Opt, DirectivePolicy, Policy, SproutStatic, sprout
+from app.domain.optimizer import QUALITY_WORTH, FloorMode, FloorRule
+from app.domain.policy import CONFIDENCE, Base, Co2Opt, DirectivePolicy, Policy, SproutStatic, sprout
 from app.simulation.dataset import Dataset, Floats, Recording, ZoneMonth, load
 from app.simulation.oracle import replay_oracle
 from app.simulation.partition import Partition, Workloads, cells, partition
@@ -37,8 +37,8 @@ class Comparison:
     policies: tuple[str, ...] = POLICIES
     workloads: Workloads = Workloads.DECLARED
     strata: bool = True
-    rule: FloorRule = field(default_factory=lambda: FloorRule(quality_worth=0.5))
-    confidence: float = 0.6
+    rule: FloorRule = field(default_factory=lambda: FloorRule(quality_worth=QUALITY_WORTH))
+    confidence: float = CONFIDENCE
     conditions: Conditions = field(default_factory=Conditions)
     zone: str | None = None
     month: str | None = None

@@ -145,18 +145,19 @@ def load(folder: Path) -> Dataset:
     try:
         traffic_names, traffic = _traffic(folder / "composition.csv")
         measured = _measurements(folder / "measurements.parquet")
+        intensity = _intensity(folder / "carbon_intensity.csv.gz")
         return Dataset(
             recording=_recording(folder, traffic_names, measured),
             means=_means(traffic_names, measured),
             traffic=traffic,
-            intensity=_intensity(folder / "carbon_intensity.csv.gz"),
-            months=_months(folder / "published_results.csv"),
+            intensity=intensity,
+            months=_months(folder / "published_results.csv", intensity, len(traffic)),
         )
     except FileNotFoundError as exc:
         raise ConfigurationError(f"The dataset {folder} lacks {Path(exc.filename).name}.") from exc
     except KeyError as exc:
         raise InvalidInput(f"The dataset {folder} lacks the column or request {exc}.") from exc
-    except (ValueError, OSError) as exc:
+    except (ValueError, TypeError, OSError, EOFError) as exc:
         raise InvalidInput(f"The dataset {folder} cannot be read: {exc}.") from exc
 
 
@@ -186,14 +187,16 @@ def _measurements(path: Path) -> Mapping[tuple[str, int], Mapping[str, Use]]:
     except ImportError as exc:
         raise ConfigurationError("Reading measurements.parquet needs pyarrow: pip install 'sprout[replay]'.") from exc
     names = ("workload", "request_id", "model", "level", "energy_kwh", "duration_s")
-    table = parquet.read_table(path, columns=list(names))
-    if missing := set(names) - set(table.column_names):
+    if not path.is_file():
+        raise FileNotFoundError(None, None, path)
+    if missing := set(names) - set(parquet.read_schema(path).names):
         raise KeyError(", ".join(sorted(missing)))
+    table = parquet.read_table(path, columns=list(names))
     found: dict[tuple[str, int], dict[str, Use]] = {}
     for workload, request, model, level, energy_kwh, duration_s in zip(
         *(table.column(name).to_pylist() for name in names), strict=True
     ):
-        if not (np.isfinite(energy_kwh) and np.isfinite(duration_s) and energy_kwh >= 0 and duration_s >= 0):
+        if not all(use is not None and 0 <= use < np.inf for use in (energy_kwh, duration_s)):
             raise InvalidInput(f"Request {request} at level {level} was measured at {energy_kwh} kWh, {duration_s} s.")
         found.setdefault((model, level), {})[request] = (workload, energy_kwh * JOULES_PER_KWH, duration_s)
     return found
@@ -212,6 +215,9 @@ def _recording(
 ) -> Recording:
     model, levels = _large(measured)
     picks = {row["request_id"]: row for row in _rows(folder / "preferences.csv")}
+    if (judged := {row["workload"] for row in picks.values()}) != set(workloads):
+        alone = ", ".join(sorted(judged ^ set(workloads)))
+        raise InvalidInput(f"Only one of preferences.csv and composition.csv has the workloads {alone}: both must.")
     texts = _texts(folder / "responses.jsonl.gz", levels)
     ids = sorted(picks)
     uses = np.array([[measured[model, level][request][1:] for level in range(levels)] for request in ids])
@@ -252,11 +258,8 @@ def _means(workloads: Sequence[str], measured: Mapping[tuple[str, int], Mapping[
     small = next((name for name, _ in measured if name != model), None)
 
     def mean(name: str, level: int) -> Floats:
-        uses = [
-            np.mean([use[1:] for use in measured[name, level].values() if use[0] == workload], axis=0)
-            for workload in workloads
-        ]
-        return np.array(uses)
+        uses = measured[name, level].values()
+        return np.array([np.mean([use[1:] for use in uses if use[0] == own], axis=0) for own in workloads])
 
     large = np.stack([mean(model, level) for level in range(levels)], axis=1)
     other = mean(small, 0) if small else np.full((len(workloads), 2), np.nan)
@@ -275,10 +278,13 @@ def _intensity(path: Path) -> Mapping[str, Floats]:
     return {zone: np.array([grams for _, grams in hours]) for zone, hours in zones.items()}
 
 
-def _months(path: Path) -> tuple[ZoneMonth, ...]:
+def _months(path: Path, intensity: Mapping[str, Floats], traffic_h: int) -> tuple[ZoneMonth, ...]:
     rows: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for row in _rows(path):
         rows.setdefault((row["zone"], row["month"]), []).append(row)
+        start, hours = int(row["start_hour"]), int(row["hours"])
+        if start < 0 or not 0 < hours <= min(traffic_h, len(intensity.get(row["zone"], ())) - start):
+            raise InvalidInput(f"{row['zone']}, {row['month']}: not all its hours have an intensity and a traffic.")
     return tuple(
         ZoneMonth(
             zone=zone,

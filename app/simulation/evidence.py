@@ -21,6 +21,8 @@ from app.simulation.dataset import Floats, Ints, Recording
 from app.simulation.partition import Classes
 
 NEVER = -np.inf
+NOT_YET = -1
+DAY_H = 24
 
 ENOUGH = 300
 """Verdicts of a workload below which the next round is urgent."""
@@ -41,7 +43,10 @@ class EvidenceBook:
     _last: int = field(default=0, init=False)
     """Hour of the last round: between rounds the same evidence only fades."""
     _picks: Floats = field(init=False)
-    _last_picks: Floats = field(init=False)
+    _days: int = field(init=False)
+    """Days after the last round for which `_pooled` was computed: verdicts fade from day to day."""
+    _pooled: Sequence[Quality | None] = field(init=False)
+    _latest: Sequence[Quality | None] = field(init=False)
     _uses: Sequence[dict[int, Use]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,16 +83,18 @@ class EvidenceBook:
 
     def known(self, shares: Floats, hour: int) -> Sequence[Known]:
         """What a policy may know at `hour`; `shares` is the recent traffic by class."""
-        qualities = self._qualities(self._picks * 2.0 ** (-(hour - self._last) / self.half_life_h))
-        latest = self._qualities(self._last_picks)
+        days = (hour - self._last) // DAY_H
+        if days != self._days:
+            self._days = days
+            self._pooled = self._qualities(self._picks * 2.0 ** (-days * DAY_H / self.half_life_h))
         return [
             Known(
                 workload=name,
                 floor=floor,
                 share=float(shares[index]),
                 uses=self._uses[index],
-                quality=qualities[index],
-                latest=latest[index],
+                quality=self._pooled[index],
+                latest=self._latest[index],
             )
             for index, (name, floor) in enumerate(zip(self.classes.names, self.classes.floors, strict=True))
         ]
@@ -106,7 +113,8 @@ class EvidenceBook:
         judged = self.judged_at > NEVER
         age = np.where(judged, self._last - self.judged_at, 0.0)
         self._picks = self._count(judged * 2.0 ** (-age / self.half_life_h))
-        self._last_picks = self._count((judged & (self.judged_at == self._last)).astype(float))
+        self._latest = self._qualities(self._count((judged & (self.judged_at == self._last)).astype(float)))
+        self._days = NOT_YET
         self._uses = [self._measured(np.flatnonzero(self.member == index), judged) for index in self._indices]
 
     @property

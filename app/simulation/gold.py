@@ -15,6 +15,7 @@ SHORT_WORDS = 5
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _CHOICE = re.compile(r"^\(([A-Z])\):\s*(.+?)\s*$", re.MULTILINE)
 _PICKED = re.compile(r"(?:^|[\s(])([A-Z])(?:\)|:|\.(?:\s|$))")
+_LETTER_ALONE = re.compile(r"(?:^|[Aa]nswer(?: is)?:?\s)\W*([A-Z])\W*$", re.MULTILINE)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
 
@@ -49,7 +50,8 @@ def _same_choice(choices: dict[str, str], reference: str, answer: str) -> bool |
     wanted = wanted or next((letter for letter, text in choices.items() if text == _plain(reference)), None)
     if wanted is None:
         return None
-    picked = [letter for letter in _PICKED.findall(answer) if letter in choices]
+    found = _PICKED.findall(answer) + _LETTER_ALONE.findall(answer)
+    picked = [letter for letter in found if letter in choices]
     if picked:
         return bool(picked[0] == wanted)
     named = [letter for letter, text in choices.items() if f" {text} " in f" {_plain(answer)} "]

@@ -104,13 +104,7 @@ def replay(
         OptimizerFailed: the solver did not report an optimum.
     """
     names = partition.classes.names
-    book = EvidenceBook(
-        recording=fit,
-        classes=partition.classes,
-        member=partition.fit,
-        half_life_h=conditions.half_life_h,
-        asked_again_h=conditions.asked_again_h,
-    )
+    book = _empty_book(fit, partition, conditions)
     recent = cells(fit, partition.fit, len(names))
     bill = _Bill.of(score, partition, conditions.hardware)
     evaluator = _Evaluator(book=book, conditions=conditions, rng=rng)
@@ -130,6 +124,16 @@ def replay(
             served_g = bill.grams(traffic, mixes[hour], past[-1]).sum() * conditions.requests_per_hour
             evaluator.hour(hour, past, traffic, float(served_g))
     return bill.settle(month, mixes, evaluator, conditions.requests_per_hour)
+
+
+def _empty_book(fit: Recording, partition: Partition, conditions: Conditions) -> EvidenceBook:
+    return EvidenceBook(
+        recording=fit,
+        classes=partition.classes,
+        member=partition.fit,
+        half_life_h=conditions.half_life_h,
+        asked_again_h=conditions.asked_again_h,
+    )
 
 
 @dataclass(kw_only=True)
@@ -163,8 +167,10 @@ class _Evaluator:
         grams = self._grams(np.arange(len(self.book.recording)), intensity)
         budget = self.conditions.budget * self.served_since_g
         number = min(int(budget / grams.mean()), self.conditions.most_per_round, len(grams))
-        rows = self.book.sample(number, traffic, hour, self.rng)
+        rows = self.book.sample(max(number, 1), traffic, hour, self.rng)
         affordable = rows[np.cumsum(self._grams(rows, intensity)) <= budget]
+        if len(rows) and not len(affordable):
+            return  # The round stays open until the budget has grown to a prompt.
         self.book.judge(affordable, hour)
         self.spent_g += float(self._grams(affordable, intensity).sum())
         self.rounds, self.verdicts = self.rounds + 1, self.verdicts + len(affordable)

@@ -128,7 +128,7 @@ def test_without_evidence_everything_runs_at_l0(desk: Desk) -> None:
     assert run.inputs["intensity"]["start"] == NOON.isoformat()
     assert (run.inputs["intensity"]["age_h"], run.inputs["floor_fraction"]) == (0, 0.9)
     assert run.inputs["policy"] == {
-        "name": "OURS", "mode": "per-workload", "xi": 0.1, "quality_worth": 0.5, "kept_at_l0": 0.01, "confidence": 0.6,
+        "name": "OURS", "mode": "per-workload", "xi": 0.1, "quality_worth": 0.25, "kept_at_l0": 0.01, "confidence": 0.6,
     }  # fmt: skip
     assert run.inputs["hardware"]["pue"] == 1.0
     l0 = {
@@ -390,7 +390,7 @@ def test_live_service_decides_as_the_policy_does(desk: Desk) -> None:
         )
         for workload, share, energies in (("mail", 0.75, (120.0, 60.0, 40.0)), ("news", 0.25, (300.0, 50.0, 20.0)))
     ]
-    rule = FloorRule(mode=FloorMode.PER_WORKLOAD, xi=0.1, quality_worth=0.5, kept_at_l0=0.01)
+    rule = FloorRule(mode=FloorMode.PER_WORKLOAD, xi=0.1, quality_worth=0.25, kept_at_l0=0.01)
     seen = Observation(
         intensity_g_per_kwh=400.0, past=[100.0, 400.0], workloads=known, levels=3, hardware=desk.context.hardware
     )

@@ -39,7 +39,7 @@ def test_nothing_needs_to_be_set(load: Load) -> None:
     assert found.levels == 3
     assert found.xi == 0.1
     assert found.kept_at_l0 == 0.01
-    assert (found.floor_mode, found.confidence, found.quality_worth) == ("per-workload", 0.6, 0.5)
+    assert (found.floor_mode, found.confidence, found.quality_worth) == ("per-workload", 0.6, 0.25)
     assert found.verdict_half_life_s == 30 * 24 * 3600
     assert found.prior == "none"
     assert found.api_host == "127.0.0.1"

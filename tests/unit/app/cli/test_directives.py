@@ -59,7 +59,7 @@ def run(**changes: Any) -> dict[str, Any]:
         "past_hours": 721,
         "phi": 0.7,
         "policy": {
-            "name": "OURS", "mode": "per-workload", "xi": 0.1, "quality_worth": 0.5, "kept_at_l0": 0.01,
+            "name": "OURS", "mode": "per-workload", "xi": 0.1, "quality_worth": 0.25, "kept_at_l0": 0.01,
             "confidence": 0.6,
         },
         **changes,
