@@ -7,7 +7,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install demo test lint types imports clean
+.PHONY: install demo test test-model test-others lint types imports clean
 
 install: .venv/.installed
 
@@ -45,8 +45,16 @@ demo: install
 	rm -rf demo-output && mkdir demo-output
 	$(BIN)/sprout summarize examples/documents -o demo-output/summaries.jsonl
 
+# Two halves at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for
+# the cores. `.venv/bin/pytest` alone runs everything in one process.
 test: install
-	$(BIN)/pytest
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) test-model test-others
+
+test-model: install
+	$(BIN)/pytest -m model
+
+test-others: install
+	$(BIN)/pytest -m 'not model'
 
 lint: install
 	$(BIN)/ruff check .
