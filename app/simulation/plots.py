@@ -105,8 +105,10 @@ def _mix_over_time(axes: Any, shown: Example) -> None:
         colors=LEVEL_COLOURS[: shares.shape[1]],
         step="post",
     )
-    axes[0].set(ylabel="Share of requests (%)", ylim=(0, 100), title=f"OURS in {shown.month.zone}, {shown.month.month}")
-    axes[0].legend(loc="upper right")
+    axes[0].set(ylabel="Share of requests (%)", ylim=(0, 100))
+    axes[0].set_title(f"OURS in {shown.month.zone}, {shown.month.month}", loc="left")
+    # Above the plot: the area is all data.
+    axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=shares.shape[1], frameon=False)
     axes[1].plot(days, shown.intensity, color="black", linewidth=0.9)
     axes[1].set(xlabel="Days", ylabel="Intensity (gCO2eq/kWh)", ylim=(0, None), xlim=(0, days[-1]))
     axes[1].grid(alpha=0.3)

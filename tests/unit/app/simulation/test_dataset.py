@@ -25,7 +25,7 @@ FILES = (
 def test_everything_of_a_request_is_found_under_its_name(tmp_path: Path) -> None:
     rows = contents(per_workload=20)
     rows.preferences.reverse()
-    rows.measurements.sort(key=lambda row: (row["energy_kwh"]))
+    rows.measurements.sort(key=lambda row: row["energy_kwh"])
     recording = load(rows.write(tmp_path)).recording
     assert recording.workloads == WORKLOADS
     assert len(recording) == 60
@@ -61,7 +61,10 @@ def test_means_are_over_all_measured_requests_judged_or_not(tmp_path: Path) -> N
 
 def test_traffic_sums_to_one_in_every_hour(tmp_path: Path) -> None:
     rows = contents(per_workload=5)
-    rows.composition = [{"hour": 0, "sums": 2, "quiz": 1, "letters": 1}, {"hour": 1, "sums": 0, "quiz": 0, "letters": 7}]
+    rows.composition = [
+        {"hour": 0, "sums": 2, "quiz": 1, "letters": 1},
+        {"hour": 1, "sums": 0, "quiz": 0, "letters": 7},
+    ]
     rows.published = [row | {"hours": 2} for row in rows.published]
     assert load(rows.write(tmp_path)).traffic.tolist() == [[0.5, 0.25, 0.25], [0, 0, 1]]
 
