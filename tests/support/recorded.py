@@ -202,9 +202,9 @@ def grams(energy_j: float, device_s: float, intensity: float, hardware: Hardware
 
 
 def published_dataset() -> Path:
-    """The authors' measurements: SPROUT_DATASET, or sprout-emnlp24/ in SPROUT_TEST_DATA; without, a test is skipped."""
+    """The authors' measurements; the test is skipped where the data are absent."""
     data = Path(os.environ.get("SPROUT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    folder = Path(os.environ.get("SPROUT_DATASET", data / "sprout-emnlp24"))
+    folder = data / "sprout-emnlp24"
     if not (folder / "measurements.parquet").is_file():
-        pytest.skip(f"{folder} holds no recorded measurements: set SPROUT_DATASET to a folder that does")
+        pytest.skip(f"{folder} is absent: set SPROUT_TEST_DATA to the folder that holds sprout-emnlp24/")
     return folder

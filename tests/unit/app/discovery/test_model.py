@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,9 @@ from hypothesis import strategies as st
 from app.discovery.model import FEWEST_PROMPTS, ClassModel, Fitted, fit
 from app.domain.errors import InvalidInput
 from app.domain.workload import floor_of
+from app.simulation.dataset import load
 from tests.support.prompts import KINDS, LONG, Example, examples
+from tests.support.recorded import published_dataset
 
 NAME = re.compile(r"class:\d+(~[1-6])?")
 HOSTILE = {
@@ -178,12 +178,7 @@ def test_any_script_can_be_told_apart() -> None:
 
 
 def test_recorded_prompts_are_told_apart() -> None:
-    folder = os.environ.get("SPROUT_DATASET")
-    if folder is None:
-        pytest.skip("set SPROUT_DATASET to the folder of a recorded dataset")
-    from app.simulation.dataset import load
-
-    recording = load(Path(folder)).recording
+    recording = load(published_dataset()).recording
     rows = np.random.default_rng(0).permutation(len(recording))
     known, unseen = recording.take(rows[:3000]), recording.take(rows[3000:])
     model = fit(known.prompts, [None] * 3000, known.energy_j[:, 0]).model

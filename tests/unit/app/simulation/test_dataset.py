@@ -131,7 +131,7 @@ def test_a_missing_file_is_named(recorded: Path, tmp_path: Path, name: str) -> N
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no dataset folder .*nowhere"):
+    with pytest.raises(ConfigurationError, match=r"no dataset folder .*nowhere"):
         load(tmp_path / "nowhere")
 
 
@@ -229,7 +229,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, breaks: Callable[[Contents], Non
 def test_a_file_of_another_kind(recorded: Path, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(recorded, tmp_path / "broken")
     (folder / name).write_bytes(b"\x89PNG\x00\xff")
-    with pytest.raises(InvalidInput, match="broken|composition.csv needs"):
+    with pytest.raises(InvalidInput, match=r"broken|composition\.csv needs"):
         load(folder)
 
 
