@@ -15,12 +15,13 @@ from app.simulation.replay import Conditions, Month, Outcome
 from app.simulation.small_model import replay_small_model
 from tests.support.recorded import a_month, a_recording, grams
 
+HARDWARE = Hardware(pue=1.3)
 RIGHT = np.random.default_rng(3).integers(0, 2, (30, 3)).astype(float)
 SCORE = replace(a_recording([0, 1, 1] * 10, [2, 1, 0, 0, 1, 0] * 5), correct=RIGHT)
 
 
 def oracle(month: Month, score: Recording = SCORE, xi: float = 0.3, requests_per_hour: int = 10_000) -> Outcome:
-    return replay_oracle(month, score, xi=xi, hardware=Hardware(), requests_per_hour=requests_per_hour)
+    return replay_oracle(month, score, xi=xi, hardware=HARDWARE, requests_per_hour=requests_per_hour)
 
 
 def dealt_by_hand(mix: Sequence[float], prices: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -45,7 +46,9 @@ def test_the_bill_is_that_of_every_single_request() -> None:
     for hour, shares in enumerate(month.traffic):
         intensity = month.intensity[month.start + hour]
         weights = np.array([shares[w] / int((SCORE.workload == w).sum()) for w in SCORE.workload])
-        prices = np.array([[grams(energy_j, energy_j / 100, intensity) for energy_j in row] for row in SCORE.energy_j])
+        prices = np.array(
+            [[grams(energy_j, energy_j / 100, intensity, HARDWARE) for energy_j in row] for row in SCORE.energy_j]
+        )
         assigned = dealt_by_hand(outcome.mixes[hour, 0], prices, weights)
         mixed += 0 < outcome.mixes[hour, 0, 0] < 1
         for row, workload in enumerate(SCORE.workload):
@@ -96,7 +99,7 @@ def test_it_saves_at_least_what_its_mix_would_at_random(recorded: Path) -> None:
         weights = shares[score.workload] / per_workload[score.workload]
         intensity = month.intensity[month.start + hour]
         mean = [
-            grams(weights @ score.energy_j[:, level], weights @ score.device_s[:, level], intensity)
+            grams(weights @ score.energy_j[:, level], weights @ score.device_s[:, level], intensity, HARDWARE)
             for level in range(3)
         ]
         at_random += 10_000 * float(np.dot(mean, outcome.mixes[hour, 0]))
@@ -124,7 +127,9 @@ def test_a_workload_without_requests_to_score_costs_nothing() -> None:
 def test_the_smaller_models_bill_is_that_of_its_share_of_requests(recorded: Path) -> None:
     dataset = load(recorded)
     month = Month(intensity=dataset.intensity["SOUTH"][:810], start=800, traffic=dataset.traffic[:10])
-    outcome = replay_small_model(month, dataset.means, dataset.recording, 0.1, Conditions(requests_per_hour=7))
+    outcome = replay_small_model(
+        month, dataset.means, dataset.recording, 0.1, Conditions(requests_per_hour=7, hardware=HARDWARE)
+    )
     spent = base = 0.0
     for hour, shares in enumerate(month.traffic):
         large, small = outcome.mixes[hour, 0]
@@ -132,8 +137,8 @@ def test_the_smaller_models_bill_is_that_of_its_share_of_requests(recorded: Path
         assert large * 10 == pytest.approx(round(large * 10))
         for workload, share in enumerate(shares):
             means, intensity = dataset.means, month.intensity[800 + hour]
-            at_l0 = grams(means.energy_j[workload, 0], means.device_s[workload, 0], intensity)
-            smaller = grams(means.small_energy_j[workload], means.small_device_s[workload], intensity)
+            at_l0 = grams(means.energy_j[workload, 0], means.device_s[workload, 0], intensity, HARDWARE)
+            smaller = grams(means.small_energy_j[workload], means.small_device_s[workload], intensity, HARDWARE)
             base += 7 * share * at_l0
             spent += 7 * share * (large * at_l0 + small * smaller)
     assert outcome.served_g.sum() == pytest.approx(spent)
