@@ -122,6 +122,7 @@ def replay(json_path: Path | None, report: Path | None, **options: Any) -> None:
     rows = run(comparison)
     _show(comparison, rows)
     if json_path:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     if report:
         click.echo(f"Report: {write(comparison, rows, report)}")

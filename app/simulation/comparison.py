@@ -56,6 +56,8 @@ def run(comparison: Comparison, processes: int | None = None) -> list[Row]:
     if unknown := set(comparison.policies) - set(POLICIES):
         raise InvalidInput(f"There is no policy {', '.join(sorted(unknown))}: choose from {', '.join(POLICIES)}.")
     months = _dataset(comparison.dataset).months_of(zone=comparison.zone, month=comparison.month)
+    if comparison.as_published:
+        _check_published(comparison.policies, months)
     seeds = range(comparison.seeds)
     workers = min(processes or os.cpu_count() or 1, comparison.seeds)
     if workers == 1:
@@ -69,6 +71,15 @@ def run(comparison: Comparison, processes: int | None = None) -> list[Row]:
         rows,
         key=lambda row: (order[row["zone"], row["month"]], POLICIES.index(row["policy"]), row["seed"]),
     )
+
+
+def _check_published(policies: Sequence[str], months: Sequence[ZoneMonth]) -> None:
+    names = [name for name in policies if name in PUBLISHED_NAMES]
+    if not names:
+        raise InvalidInput(f"Nothing was published of {', '.join(policies)}: choose from {', '.join(PUBLISHED_NAMES)}.")
+    for month in months:
+        if missing := [name for name in names if PUBLISHED_NAMES[name] not in month.published]:
+            raise InvalidInput(f"Nothing is published of {', '.join(missing)} in {month.zone}, {month.month}.")
 
 
 @cache
@@ -233,7 +244,8 @@ def _row(comparison: Comparison, month: ZoneMonth, name: str, seed: int, score: 
 
 
 def _overall(preferred: Floats) -> float | None:
-    return _number(preferred[:, 0].sum() / preferred[:, 1].sum())
+    picked, at_l0 = preferred.sum(axis=0)
+    return _number(picked / at_l0) if at_l0 else None
 
 
 def _number(value: float) -> float | None:

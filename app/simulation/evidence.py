@@ -45,7 +45,7 @@ class EvidenceBook:
     _picks: Floats = field(init=False)
     _days: int = field(init=False)
     """Days after the last round for which `_pooled` was computed: verdicts fade from day to day."""
-    _pooled: Sequence[Quality | None] = field(init=False)
+    _pooled: Sequence[Quality | None] = field(default=(), init=False)
     _latest: Sequence[Quality | None] = field(init=False)
     _uses: Sequence[dict[int, Use]] = field(init=False)
 

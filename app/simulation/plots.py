@@ -68,7 +68,8 @@ def _scatter(axes: Any, rows: Sequence[Row], column: str, title: str) -> None:
     axes.axhline(100, color="black", linewidth=0.8, linestyle=":")
     axes.set(xlabel="Carbon saving against always L0 (%)", ylabel="Preference relative to L0 (%)", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize=9)
+    if axes.collections:
+        axes.legend(loc="best", fontsize=9)
 
 
 def _bars(axes: Any, rows: Sequence[Row]) -> None:
@@ -78,19 +79,17 @@ def _bars(axes: Any, rows: Sequence[Row]) -> None:
     for place, policy in enumerate(shown):
         means, sds = [], []
         for workload in workloads:
-            values = [
-                row["per_workload"][workload]["preference"]
-                for row in rows
-                if row["policy"] == policy and workload in row["per_workload"]
-            ]
-            means.append(np.mean(values) * 100)
-            sds.append(np.std(values) * 100)
+            figures = (row["per_workload"].get(workload, {}) for row in rows if row["policy"] == policy)
+            values = [each["preference"] * 100 for each in figures if each.get("preference") is not None]
+            means.append(np.mean(values) if values else np.nan)
+            sds.append(np.std(values) if values else np.nan)
         positions = np.arange(len(workloads)) + (place - (len(shown) - 1) / 2) * width
         axes.bar(positions, means, width, yerr=sds, label=policy, color=COLOURS[policy], error_kw={"linewidth": 0.8})
     axes.axhline(100, color="black", linewidth=0.8, linestyle=":")
     axes.set_xticks(np.arange(len(workloads)), workloads)
     axes.set(ylabel="Preference relative to its own L0 (%)", title="Preference by workload, mean ± sd of runs")
-    axes.legend(fontsize=9)
+    if shown:
+        axes.legend(fontsize=9)
     axes.grid(axis="y", alpha=0.3)
 
 

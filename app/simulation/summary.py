@@ -77,11 +77,12 @@ def _summary(rows: Sequence[Row]) -> Summary:
 
 def spread(rows: Sequence[Row], name: str) -> Spread | None:
     """None where the figure is not available."""
-    values = [row[name] for row in rows if row[name] is not None]
-    if not values:
+    known = [row for row in rows if row[name] is not None]
+    if not known:
         return None
-    seeds = {row["seed"] for row in rows}
-    by_seed = [np.mean([row[name] for row in rows if row["seed"] == seed]) for seed in seeds]
+    values = [row[name] for row in known]
+    seeds = {row["seed"] for row in known}
+    by_seed = [np.mean([row[name] for row in known if row["seed"] == seed]) for seed in seeds]
     return Spread(
         mean=float(np.mean(by_seed)),
         sd=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0,

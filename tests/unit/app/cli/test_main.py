@@ -49,7 +49,9 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 
 def test_all_commands_are_there() -> None:
-    assert set(cli.commands) == {"api", "beat", "worker", "flower", "migrate", "up", "batch", "summarize", "directives"}
+    assert set(cli.commands) == {
+        "api", "beat", "worker", "flower", "migrate", "up", "batch", "summarize", "directives", "replay",
+    }  # fmt: skip
 
 
 def test_an_error_of_ours_is_one_sentence(
