@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.errors import InvalidInput
 from app.domain.optimizer import FloorMode, FloorRule
 from app.domain.policy import Base, Co2Opt, Decision, DirectivePolicy, Observation, Policy, SproutStatic, sprout
 from app.simulation.dataset import Recording
@@ -107,6 +109,37 @@ def test_how_the_answers_that_are_scored_were_judged_changes_no_mix(make: Callab
     assert as_it_was.preferred.tolist() != changed.preferred.tolist()
 
 
+@every_policy
+def test_what_comes_later_may_be_unknown(make: Callable[[], Policy]) -> None:
+    month, hour = a_month(hours=30), 20
+    blind = replace(
+        month,
+        intensity=np.where(np.arange(len(month.intensity)) > month.start + hour, np.nan, month.intensity),
+        traffic=np.where(np.arange(30)[:, None] > hour, np.nan, month.traffic),
+    )
+    as_it_was, changed = Prying(decides=make()), Prying(decides=make())
+    run(as_it_was, month, conditions=ANEW)
+    with suppress(InvalidInput):
+        run(changed, blind, conditions=ANEW)
+    assert as_it_was.shown[: hour + 1] == changed.shown[: hour + 1]
+    assert any(known.quality for known in changed.shown[hour].workloads)
+
+
+@every_policy
+def test_what_the_answers_that_are_scored_cost_matters_to_the_budget_alone(make: Callable[[], Policy]) -> None:
+    other = replace(
+        SCORE,
+        pick=SCORE.pick[::-1],
+        energy_j=SCORE.energy_j[::-1] * 7,
+        device_s=SCORE.device_s[::-1, ::-1],
+    )
+    ample = Conditions(budget=1e6, most_per_round=20, asked_again_h=0.0)
+    as_it_was, changed = (run(make(), a_month(), score=score, conditions=ample) for score in (SCORE, other))
+    assert as_it_was.rounds > 0
+    assert (as_it_was.mixes == changed.mixes).all()
+    assert (as_it_was.base_g != changed.base_g).all()
+
+
 # Evaluation.
 
 
@@ -141,7 +174,7 @@ def test_rounds_never_take_more_than_their_share_of_what_was_served(
     spent = []
     for hours in range(4, 97, 8):
         month = a_month(hours=96)
-        outcome = run(sprout(0.1), replace(month, traffic=month.traffic[:hours]), conditions=conditions)
+        outcome = run(Co2Opt(), replace(month, traffic=month.traffic[:hours]), conditions=conditions)
         assert outcome.evaluation_g <= 0.01 * outcome.served_g.sum()
         spent.append(outcome.evaluation_g)
     assert spent == sorted(spent)
@@ -212,16 +245,18 @@ def test_the_papers_policies_ask_anew_and_ours_pools() -> None:
     assert anew.rounds > 2
 
 
-def test_a_round_waits_for_a_clean_hour_unless_it_is_forced() -> None:
-    falling = np.linspace(300, 100, 48)
+@pytest.mark.parametrize(("clean_at", "second"), [(50, 50), (100, 73)])
+def test_an_open_round_waits_for_a_clean_hour_unless_it_is_forced(clean_at: int, second: int) -> None:
     rounds, book = evaluator(Conditions(most_per_round=80))
     rounds.hour(1, PAST, TRAFFIC, 1e9)
     book.asked_again_h = 0.0
-    for hour in range(2, 80):
-        rounds.hour(hour, np.append(falling, 5000.0), TRAFFIC, 1e9)
-    assert (rounds.rounds, rounds.last) == (2, 73)
-    rounds.hour(80, falling, TRAFFIC, 1e9)
-    assert rounds.last == 80
+    waited = 0
+    for hour in range(2, second + 1):
+        now = 150.0 if hour == clean_at else 290.0
+        rounds.hour(hour, np.append([100.0, 300.0] * 24, now), TRAFFIC, 1e9)
+        waited += rounds.open is not None
+    assert (rounds.rounds, rounds.last) == (2, second)
+    assert waited > 10
 
 
 # Accounting.
