@@ -172,7 +172,7 @@ def test_rounds_never_take_more_than_their_share_of_what_was_served(
 ) -> None:
     conditions = Conditions(requests_per_hour=requests_per_hour, asked_again_h=asked_again_h)
     spent = []
-    for hours in range(4, 97, 8):
+    for hours in (4, 12, 36, 60, 96):
         month = a_month(hours=96)
         outcome = run(Co2Opt(), replace(month, traffic=month.traffic[:hours]), conditions=conditions)
         assert outcome.evaluation_g <= 0.01 * outcome.served_g.sum()
