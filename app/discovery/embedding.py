@@ -27,6 +27,8 @@ MAX_TERMS = 4_000
 """20 000 told recorded workloads apart no better."""
 RAREST = 3
 """Terms in fewer prompts than this say nothing about a class; among `FEW` prompts, terms in a single one."""
+VOCABULARY_PROMPTS = 3_000
+"""Terms are collected from about this many prompts: all pairs of words of all prompts would fill the memory."""
 FEW = 500
 STRUCTURE_WEIGHT = 1 / 6
 """A standard deviation of form weighs as much as this distance in words; form is cut off at three deviations."""
@@ -95,7 +97,8 @@ def _words(prompts: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
     rarest = RAREST if len(prompts) >= FEW else 2
     vectorizer = TfidfVectorizer(analyzer=terms, min_df=rarest, max_features=MAX_TERMS, sublinear_tf=True)
     try:
-        matrix = vectorizer.fit_transform(prompts)
+        vectorizer.fit(prompts[:: -(-len(prompts) // VOCABULARY_PROMPTS)])
+        matrix = vectorizer.transform(prompts)
     except ValueError:  # how scikit-learn says that no term is left
         return (), np.zeros((0, 0))
     dimensions = min(DIMENSIONS, len(prompts) // PROMPTS_PER_DIMENSION, matrix.shape[1] - 1)

@@ -26,11 +26,13 @@ def as_at_l0(names: Sequence[str], levels: Sequence[int], energies_j: Sequence[f
     ran. The stratum's part matters: a level that is drawn most where answers are long is not to blame for their length.
     """
     found = logarithms(energies_j)
-    floors = np.array([floor_of(name) for name in names], dtype=object)
-    for floor in set(floors):
-        rows = np.flatnonzero((floors == floor) & np.isfinite(found))
-        if len(rows):
-            found[rows] -= _parts_of_levels([names[row] for row in rows], np.array(levels)[rows], found[rows])
+    members: dict[str, list[int]] = {}
+    for row in np.flatnonzero(np.isfinite(found)):
+        members.setdefault(floor_of(names[row]), []).append(int(row))
+    for rows in members.values():
+        found[rows] -= _parts_of_levels(
+            [names[row] for row in rows], np.array([levels[row] for row in rows]), found[rows]
+        )
     return np.asarray(np.exp(found))
 
 

@@ -79,11 +79,12 @@ def fit_strata(workloads: Sequence[str], points: Floats, log_energy: Floats, *, 
         log_energy: N; NaN where it was not measured.
         most: strata per workload; fewer where there are not enough measured prompts.
     """
-    names = np.array(workloads, dtype=object)
+    members: dict[str, list[int]] = {}
+    for row, workload in enumerate(workloads):
+        members.setdefault(workload, []).append(row)
     scores = np.full(len(workloads), np.nan)
     fitted: dict[str, tuple[Floats, float, Floats]] = {}
-    for workload in sorted(set(workloads)):
-        rows = np.flatnonzero(names == workload)
+    for workload, rows in sorted(members.items()):
         number = min(most, int(np.isfinite(log_energy[rows]).sum()) // PROMPTS_PER_STRATUM)
         if number < 2:
             continue

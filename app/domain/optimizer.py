@@ -244,10 +244,12 @@ class _Programme:
 
 def _within(groups: Sequence[int], items: Sequence[WorkloadOptions]) -> Floats:
     """Shares within the floor group, so that the figures of a rare group are as large as any other's."""
+    members: dict[int, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
     weights = np.empty(len(items))
-    for group in set(groups):
-        members = [index for index, other in enumerate(groups) if other == group]
-        weights[members] = _weights([items[index] for index in members])
+    for rows in members.values():
+        weights[rows] = _weights([items[row] for row in rows])
     return weights
 
 

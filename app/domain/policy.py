@@ -175,12 +175,12 @@ class DirectivePolicy:
         own = [known.latest if self.last_round_only else known.quality for known in workloads]
         if self.rule.mode is not FloorMode.SERVICE:
             return own
-        judged = [(quality, known.share) for quality, known in zip(own, workloads, strict=True) if quality]
-        service = pooled([quality for quality, _ in judged], [share for _, share in judged]) if judged else None
+        judged = [(quality, known) for quality, known in zip(own, workloads, strict=True) if quality]
+        service = _service([quality for quality, _ in judged], [known for _, known in judged]) if judged else None
         return [service] * len(own)
 
     def _option(self, known: Known, quality: Quality | None) -> WorkloadOptions:
-        gains = {level: gain for level, gain in quality.gains.items() if self._is_founded(gain)} if quality else {}
+        gains = self.founded(quality).gains if quality else {}
         levels = {L0: LevelOption(energy_j=known.uses[L0].energy_j, device_s=known.uses[L0].device_s)}
         for level in sorted(gains.keys() & known.uses.keys()):
             use = known.uses[level]
@@ -194,8 +194,18 @@ class DirectivePolicy:
             levels=levels,
         )
 
-    def _is_founded(self, gain: Gain) -> bool:
-        return gain.evidence is not Evidence.MEASURED or gain.verdicts >= self.fewest_verdicts
+    def founded(self, quality: Quality) -> Quality:
+        """What of it may be used: levels with enough verdicts, or with a declared prior."""
+        enough = {
+            level: gain
+            for level, gain in quality.gains.items()
+            if gain.prior_verdicts > 0 or gain.verdicts >= self.fewest_verdicts
+        }
+        return replace(quality, gains=enough)
+
+
+def _service(qualities: Sequence[Quality], known: Sequence[Known]) -> Quality:
+    return pooled(qualities, [item.share for item in known], [item.floor for item in known])
 
 
 def sprout(xi: float) -> DirectivePolicy:
@@ -241,7 +251,7 @@ class ModelOpt:
         gain = Quality(base=1.0, gains={SMALL: assumed})
         known = [replace(item, quality=gain) for item in seen.workloads]
         rule = FloorRule(mode=FloorMode.SERVICE, xi=self.xi, kept_at_l0=0.0)
-        solver = DirectivePolicy(name=self.name, rule=rule, confidence=POINT)
+        solver = DirectivePolicy(name=self.name, rule=rule, confidence=POINT, fewest_verdicts=0.0)
         decision = solver.decide(replace(seen, workloads=known))
         large = round(next(iter(decision.mixes.values()), only(LARGE, seen.levels))[LARGE], 1)
         return everywhere(seen, (large, 1.0 - large))

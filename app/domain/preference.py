@@ -97,6 +97,8 @@ class Gain:
     sd: float
     verdicts: float
     evidence: Evidence
+    prior_verdicts: float = 0.0
+    """Pseudo-verdicts of a declared prior that stand behind it."""
 
     def claim(self, confidence: float) -> float:
         """The difference that may be counted on: with this probability the true one is not smaller.
@@ -133,10 +135,11 @@ def from_tally(tally: Tally, prior: Tally | None) -> Gain | None:
             sd=(a * b / (a + b + 1)) ** 0.5 / (a + b),
             verdicts=tally.verdicts,
             evidence=Evidence.MEASURED if outweighed else Evidence.MIXED,
+            prior_verdicts=prior.verdicts if prior else 0.0,
         )
     if prior is not None and prior.verdicts > 0:
         mean = (prior.wins + prior.ties / 2) / prior.verdicts
-        return Gain(mean=mean - EVEN, sd=0.0, verdicts=0.0, evidence=Evidence.PRIOR)
+        return Gain(mean=mean - EVEN, sd=0.0, verdicts=0.0, evidence=Evidence.PRIOR, prior_verdicts=prior.verdicts)
     return None
 
 
@@ -167,11 +170,12 @@ def from_picks(picks: Sequence[float]) -> Quality | None:
     return Quality(base=base, gains=gains)
 
 
-def pooled(qualities: Sequence[Quality], shares: Sequence[float]) -> Quality:
+def pooled(qualities: Sequence[Quality], shares: Sequence[float], floors: Sequence[str]) -> Quality:
     """The quality of several workloads taken as one, weighted by their shares of the traffic.
 
     A level that one of them knows nothing of is left out. Verdicts of different workloads are independent, so their
-    variances add up with the squares of the shares.
+    variances add up with the squares of the shares. Strata of one workload (the same of `floors`) share its verdicts
+    and its uncertainty: these count once, and add up as they are.
     """
     total = sum(shares)
     weights = [share / total if total else 1 / len(shares) for share in shares]
@@ -179,10 +183,15 @@ def pooled(qualities: Sequence[Quality], shares: Sequence[float]) -> Quality:
     gains = {}
     for level in sorted(common):
         parts = [quality.gains[level] for quality in qualities]
+        sds, verdicts = dict.fromkeys(floors, 0.0), dict.fromkeys(floors, 0.0)
+        for floor, weight, part in zip(floors, weights, parts, strict=True):
+            sds[floor] += weight * part.sd
+            verdicts[floor] = max(verdicts[floor], part.verdicts)
         gains[level] = Gain(
             mean=sum(weight * part.mean for weight, part in zip(weights, parts, strict=True)),
-            sd=sum((weight * part.sd) ** 2 for weight, part in zip(weights, parts, strict=True)) ** 0.5,
-            verdicts=sum(part.verdicts for part in parts),
+            sd=sum(sd**2 for sd in sds.values()) ** 0.5,
+            verdicts=sum(verdicts.values()),
+            prior_verdicts=sum(part.prior_verdicts for part in parts),
             evidence=weakest(part.evidence for part in parts),
         )
     return Quality(base=sum(w * quality.base for w, quality in zip(weights, qualities, strict=True)), gains=gains)

@@ -64,8 +64,9 @@ def recompute(context: Context, provider: IntensityProvider) -> OptimizerRun:
 def ensure_mixes(context: Context, connection: Connection, tenant: str, workloads: Iterable[str]) -> None:
     """Give workloads that were never seen a mix at once, instead of at the end of the period."""
     known = set(mixes.current(connection, tenant))
-    if not set(workloads) <= known:
-        _decide(context, connection, tenant, known | set(workloads), context.clock.now())
+    new = set(workloads) - known
+    if new:
+        _decide(context, connection, tenant, known | new, context.clock.now())
 
 
 def _decide(

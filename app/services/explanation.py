@@ -39,7 +39,7 @@ def inputs(policy: DirectivePolicy, situation: Situation, hardware: Hardware) ->
         "policy": {"name": policy.name, **asdict(policy.rule), "confidence": policy.confidence},
         "hardware": asdict(hardware),
         "workloads": {
-            known.workload: _workload(known, quality, policy.confidence)
+            known.workload: _workload(known, quality and policy.founded(quality), policy.confidence)
             for known, quality in zip(situation.workloads, qualities, strict=True)
         },
     }

@@ -187,7 +187,7 @@ def _conditions(name: str, conditions: Conditions) -> Conditions:
     """BASE learns nothing and pays for nothing; the paper's policies trust the last round only, so each asks anew."""
     if name == "BASE":
         return replace(conditions, budget=0.0)
-    return conditions if name == "OURS" else replace(conditions, asked_again_h=0.0)
+    return conditions if name == "OURS" else replace(conditions, asked_again_h=0.0, last_round_only=True)
 
 
 def _policy(name: str, comparison: Comparison) -> Policy:

@@ -38,6 +38,8 @@ class EvidenceBook:
     """Class of each recorded request."""
     half_life_h: float
     asked_again_h: float
+    last_round_only: bool = False
+    """Rounds as the paper has them: sampled by traffic, never urgent, and nothing of an earlier one is used."""
     judged_at: Floats = field(init=False)
     """Hour of each request's verdict, minus infinity without one."""
     _last: int = field(default=0, init=False)
@@ -59,6 +61,8 @@ class EvidenceBook:
         A floor per workload needs evidence of each, however rare. A request whose verdict is younger than
         `asked_again_h` is not judged again.
         """
+        if self.last_round_only:
+            return self._sample_by_traffic(number, shares, rng)
         due = hour - self.judged_at >= self.asked_again_h
         queues = [
             rng.permutation(np.flatnonzero(due & (self.recording.workload == workload)))
@@ -68,8 +72,17 @@ class EvidenceBook:
         turns = sorted((turn, place, row) for place, rows in enumerate(queues) for turn, row in enumerate(rows))
         return np.array([row for _, _, row in turns[:number]], dtype=np.int64)
 
+    def _sample_by_traffic(self, number: int, shares: Floats, rng: Generator) -> Ints:
+        chosen = []
+        for workload, wanted in enumerate(rng.multinomial(number, shares / shares.sum())):
+            rows = np.flatnonzero(self.recording.workload == workload)
+            chosen.append(rng.choice(rows, min(wanted, len(rows)), replace=False))
+        return np.asarray(rng.permutation(np.concatenate(chosen)), dtype=np.int64)
+
     def is_thin(self, shares: Floats) -> bool:
         """Whether a workload with traffic has fewer than ENOUGH verdicts, and more could be had."""
+        if self.last_round_only:
+            return False
         judged = self.judged_at > NEVER
         verdicts = np.bincount(self.recording.workload, weights=judged, minlength=len(shares))
         requests = np.bincount(self.recording.workload, minlength=len(shares))
@@ -113,9 +126,11 @@ class EvidenceBook:
         judged = self.judged_at > NEVER
         age = np.where(judged, self._last - self.judged_at, 0.0)
         self._picks = self._count(judged * 2.0 ** (-age / self.half_life_h))
-        self._latest = self._qualities(self._count((judged & (self.judged_at == self._last)).astype(float)))
+        latest = judged & (self.judged_at == self._last)
+        self._latest = self._qualities(self._count(latest.astype(float)))
         self._days = NOT_YET
-        self._uses = [self._measured(np.flatnonzero(self.member == index), judged) for index in self._indices]
+        used = latest if self.last_round_only else judged
+        self._uses = [self._measured(np.flatnonzero(self.member == index), used) for index in self._indices]
 
     @property
     def _indices(self) -> range:
@@ -129,8 +144,13 @@ class EvidenceBook:
         return np.asarray(counts.reshape(-1, levels), dtype=np.float64)
 
     def _measured(self, rows: Ints, judged: NDArray[np.bool_]) -> dict[int, Use]:
-        """Mean use by level: of L0 over all recent traffic, of the others over what rounds have measured."""
+        """Mean use by level: of L0 over all recent traffic, of the others over what rounds have measured.
+
+        A round by traffic has another composition than the recorded requests, so there L0 comes from it too.
+        """
         seen = rows[judged[rows]]
+        if self.last_round_only and len(seen):
+            rows = seen
         levels = range(1, self.recording.levels) if len(seen) else ()
         return {L0: self._mean(rows, L0)} | {level: self._mean(seen, level) for level in levels}
 

@@ -2,7 +2,9 @@
 
 Traffic follows the recorded composition. What the policy may learn comes from the *fit* requests, which stand for
 recent traffic: rounds of evaluation sample them, are paid for, and only then are their verdicts and energies known.
-What is reported comes from the *score* requests, which no policy ever sees. The policy is handed the intensities up to
+What is
+reported comes from the *score* requests: no policy sees them, only the budget of evaluation follows what serving them
+emits. The policy is handed the intensities up to
 the present hour and no later ones.
 """
 
@@ -38,6 +40,8 @@ class Conditions:
     """Age at which a verdict counts half."""
     asked_again_h: float = 30 * 24.0
     """Age of its verdict at which a recorded request is judged again: it would only be paid for twice before."""
+    last_round_only: bool = False
+    """Whether rounds are the paper's: sampled by traffic, never urgent, and used alone."""
     trigger: Trigger = field(default_factory=Trigger)
     hardware: Hardware = field(default_factory=Hardware)
 
@@ -133,6 +137,7 @@ def _empty_book(fit: Recording, partition: Partition, conditions: Conditions) ->
         member=partition.fit,
         half_life_h=conditions.half_life_h,
         asked_again_h=conditions.asked_again_h,
+        last_round_only=conditions.last_round_only,
     )
 
 
@@ -173,7 +178,7 @@ class _Evaluator:
             return  # The round stays open until the budget has grown to a prompt.
         self.book.judge(affordable, hour)
         self.spent_g += float(self._grams(affordable, intensity).sum())
-        self.rounds, self.verdicts = self.rounds + 1, self.verdicts + len(affordable)
+        self.rounds, self.verdicts = self.rounds + bool(len(affordable)), self.verdicts + len(affordable)
         self.last, self.served_since_g, self.open = hour, 0.0, None
 
     def _grams(self, rows: np.ndarray, intensity: float) -> Floats:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select
-from sqlalchemy.dialects.postgresql import JSONB, distinct_on
+from sqlalchemy import ARRAY, Connection, Text, cast, func, insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.store.tables import directive_mixes, optimizer_runs
 
@@ -63,13 +63,18 @@ def current(connection: Connection, tenant: str) -> Mapping[str, DirectiveMix]:
 
 def reasons(connection: Connection, mix_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     """By mix, what the run that gave it knew of its workload: its entry among the run's inputs."""
-    entry = optimizer_runs.c.inputs.op("->")("workloads").op("->", return_type=JSONB())(directive_mixes.c.workload)
-    query = (
-        select(directive_mixes.c.id, entry)
-        .join(optimizer_runs, optimizer_runs.c.id == directive_mixes.c.run_id)
-        .where(directive_mixes.c.id.in_(mix_ids), entry.is_not(None))
+    given = select(directive_mixes.c.id, directive_mixes.c.run_id, directive_mixes.c.workload).where(
+        directive_mixes.c.id == func.any(cast(list(mix_ids), ARRAY(Text)))
     )
-    return dict(connection.execute(query).all())
+    rows = connection.execute(given).all()
+    # Each run's inputs are read once, however many mixes it gave.
+    runs = select(optimizer_runs.c.id, optimizer_runs.c.inputs["workloads"]).where(
+        optimizer_runs.c.id == func.any(cast(sorted({run_id for _, run_id, _ in rows}), ARRAY(Text)))
+    )
+    known = dict(connection.execute(runs).all())
+    return {
+        mix_id: known[run_id][workload] for mix_id, run_id, workload in rows if workload in (known.get(run_id) or {})
+    }
 
 
 def newest_run(connection: Connection, tenant: str) -> OptimizerRun | None:

@@ -419,7 +419,7 @@ def test_few_verdicts_claim_less_than_their_mean(desks: Desks) -> None:
         desk.clock.advance(seconds=1)
         name = f"w{confidence}"
         profile(desk, name, (100.0, 30.0, 15.0))
-        judge(desk, name, 2, wins=4, losses=6)
+        judge(desk, name, 2, wins=16, losses=24)
         found = ensure(desk, name)[name]
         return levels(latest_run(desk), name)["L2"], found
 
@@ -427,7 +427,7 @@ def test_few_verdicts_claim_less_than_their_mean(desks: Desks) -> None:
     at_face_value, bold = mix(0.5)
     bounded, careful = mix(0.9)
     assert at_face_value["claimed_gain"] == at_face_value["mean_gain"] == bounded["mean_gain"]
-    assert bounded["claimed_gain"] < bounded["mean_gain"] - 0.1
+    assert bounded["claimed_gain"] < bounded["mean_gain"] - 0.05
     assert careful.probabilities[2] < bold.probabilities[2]
 
 
@@ -453,13 +453,13 @@ def test_strata_share_the_floor_of_their_workload(desk: Desk) -> None:
 def test_a_workload_beside_its_strata_has_the_quality_of_all(desk: Desk) -> None:
     dirty(desk)
     profile(desk, "mail", (100.0, 30.0, 15.0))
-    judge(desk, "mail~1", 1, wins=9, losses=1)
-    judge(desk, "mail~2", 1, wins=5, losses=5)
+    judge(desk, "mail~1", 1, wins=45, losses=5)
+    judge(desk, "mail~2", 1, wins=25, losses=25)
     judge(desk, "mailing", 1, losses=50)
     ensure(desk, "mail", "mail~1", "mail~2", "mail~3")
     run = latest_run(desk)
     means = {name: levels(run, name)["L1"]["mean_gain"] for name in ("mail", "mail~1", "mail~2", "mail~3")}
-    assert means["mail"] == pytest.approx(14.5 / 21 - 0.5)
+    assert means["mail"] == pytest.approx(70.5 / 101 - 0.5)
     assert means["mail~1"] > means["mail~3"] > means["mail~2"]
     assert (means["mail~1"] + means["mail~2"]) / 2 == pytest.approx(means["mail"])
 

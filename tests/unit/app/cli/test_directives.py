@@ -85,7 +85,7 @@ def test_a_mix_and_what_it_rests_on() -> None:
         "Solver: Optimal.",
         "Carbon intensity of [DE]: 412 gCO2eq/kWh since 2026-01-01 12:00 UTC (lifecycle-average, from trace); phi 0.70 "
         "in the range of the past 721 hours that are known.",
-        "Policy OURS: floor per-workload, xi 0.1, worth of quality 0.5, confidence 0.6, 1.0% kept at L0.",
+        "Policy OURS: floor per-workload, xi 0.1, worth of quality 0.25, confidence 0.6, 1.0% kept at L0.",
         "Quality is the claimed difference to L0's, relative to L0's; energy is what a request is expected to use.",
     ]
 

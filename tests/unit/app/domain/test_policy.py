@@ -24,7 +24,7 @@ from app.domain.policy import (
     only,
     sprout,
 )
-from app.domain.preference import Evidence, Gain, Quality, Tally, from_picks, from_tally
+from app.domain.preference import PAPER_PRIOR, Evidence, Gain, Quality, Tally, from_picks, from_tally
 
 DIRTIEST, CLEANEST = 300.0, 100.0
 FREE_HARDWARE = Hardware(embodied_g=0.0)
@@ -301,3 +301,15 @@ def test_verdicts_by_win_rate_are_bounded_just_so() -> None:
     shares = [ours().decide(seen(known("w", Quality(base=0.5, gains={1: gain})))).mixes["w"][1] for gain in (few, many)]
     assert shares[0] < 0.5
     assert shares[1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("prior", "fewest"), [(None, 30), (PAPER_PRIOR.tallies[1], 0)])
+def test_with_more_verdicts_of_the_same_kind_a_level_is_not_taken_back(prior: Tally | None, fewest: int) -> None:
+    """Without a prior it takes 30 verdicts; with one, each verdict adds to it."""
+    ours = DirectivePolicy(name="OURS", rule=FloorRule(quality_worth=0.25, kept_at_l0=0.0), confidence=0.6)
+    used = []
+    for verdicts in range(41):
+        gain = from_tally(Tally(wins=0.55 * verdicts, losses=0.45 * verdicts), prior)
+        quality = Quality(base=0.5, gains={1: gain} if gain else {})
+        used.append(1 in ours.founded(quality).gains)
+    assert used == [verdicts >= fewest for verdicts in range(41)]

@@ -228,7 +228,7 @@ def test_a_new_verdict_counts_in_full_even_if_a_clock_was_ahead() -> None:
 def test_pooled_means_add_up_by_their_shares() -> None:
     one = Quality(base=0.4, gains={1: measured(0.1, sd=0.03, verdicts=10)})
     other = Quality(base=0.8, gains={1: measured(-0.1, sd=0.04, verdicts=30)})
-    found = pooled([one, other], [3, 1])
+    found = pooled([one, other], [3, 1], ["a", "b"])
     assert found.base == pytest.approx(0.5)
     assert found.gains[1].mean == pytest.approx(0.05)
     assert found.gains[1].sd == pytest.approx(((0.75 * 0.03) ** 2 + (0.25 * 0.04) ** 2) ** 0.5)
@@ -237,20 +237,20 @@ def test_pooled_means_add_up_by_their_shares() -> None:
 
 def test_pooled_without_traffic_all_count_the_same() -> None:
     qualities = [Quality(base=base, gains={1: measured(base / 2)}) for base in (0.2, 0.6)]
-    found = pooled(qualities, [0, 0])
+    found = pooled(qualities, [0, 0], ["a", "b"])
     assert (found.base, found.gains[1].mean) == (pytest.approx(0.4), pytest.approx(0.2))
 
 
 def test_pooled_knows_only_what_is_known_of_all_and_no_better_than_of_the_weakest() -> None:
     measured_twice = Quality(base=0.5, gains={1: measured(0.1), 2: measured(0.1)})
     declared = Quality(base=0.5, gains={2: measured(0.1, evidence=Evidence.PRIOR), 3: measured(0.1)})
-    found = pooled([measured_twice, declared], [1, 1])
+    found = pooled([measured_twice, declared], [1, 1], ["a", "b"])
     assert found.gains.keys() == {2}
     assert found.gains[2].evidence is Evidence.PRIOR
 
 
 def test_one_workload_pooled_is_itself() -> None:
-    assert pooled([picked(5, 3, 2)], [0.7]) == picked(5, 3, 2)
+    assert pooled([picked(5, 3, 2)], [0.7], ["a"]) == picked(5, 3, 2)
 
 
 # Strata.
@@ -308,3 +308,11 @@ def test_strata_have_the_base_and_the_uncertainty_of_their_workload() -> None:
 )
 def test_a_figure_is_as_well_founded_as_the_weakest_it_rests_on(kinds: list[Evidence], found: Evidence) -> None:
     assert weakest(kinds) is found
+
+
+def test_strata_pooled_into_the_service_are_as_uncertain_as_their_workload() -> None:
+    whole = picked(46, 54, 0)
+    strata = stratified(whole, [picked(8, 9, 0)] * 6)
+    found = pooled(strata, [1] * 6, ["w"] * 6).gains[1]
+    assert found.sd == pytest.approx(whole.gains[1].sd)
+    assert found.verdicts == whole.gains[1].verdicts
