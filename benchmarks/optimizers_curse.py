@@ -4,7 +4,7 @@
 
 PATH is a folder as `sprout replay` reads it. Each draw samples verdicts from its judged requests in the proportions of
 the traffic, decides once with xi = 0, and is held against the rates of all judged requests. A miss is a preference
-below 100 % of L0's: of the whole service, or of any workload.
+below 100 % of L0's: of the whole service, or of any workload. No strata: those choose among noisier figures yet.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def policies() -> Mapping[str, DirectivePolicy]:
         "aggregate, means at face value": policy(FloorMode.AGGREGATE, POINT, 0.0),
         "per workload, means at face value": policy(FloorMode.PER_WORKLOAD, POINT, 0.0),
         "per workload, worth 0.25, means at face value": policy(FloorMode.PER_WORKLOAD, POINT, 0.25),
-        "per workload, worth 0.25, confidence 0.6 (default)": policy(FloorMode.PER_WORKLOAD, 0.6, 0.25),
+        "per workload, worth 0.25, confidence 0.6": policy(FloorMode.PER_WORKLOAD, 0.6, 0.25),
         "per workload, worth 0.25, confidence 0.9": policy(FloorMode.PER_WORKLOAD, 0.9, 0.25),
         "per workload, worth 0.25, confidence 0.99": policy(FloorMode.PER_WORKLOAD, 0.99, 0.25),
     }

@@ -8,7 +8,7 @@ It differs from `app.simulation.replay` in what the authors' code did (github.co
 - mean energies are known from the start, over all measured requests, and evaluation costs nothing;
 - the trigger compares neighbouring hours, below the month's mean (`PublishedTrigger`);
 - SPROUT_STA plans with the mean intensity of the 30 days before the month, in the results of June and October; those of
-  February agree only with the mean of the whole year;
+  February agree better with the mean of the whole year;
 - MODEL_OPT needs the smaller model's preference, which is not in the data: `RELATIVE_QUALITY` stands in for it.
 """
 
@@ -37,7 +37,7 @@ RELATIVE_QUALITY = 0.73
 """q_7B / q_13B. Not measured: of the ratios in steps of 0.01, the one whose mean saving is nearest to the published."""
 
 WHOLE_YEAR_START = 800
-"""The month whose published SPROUT_STA agrees with the mean intensity of the whole year only."""
+"""The month whose published SPROUT_STA agrees better with the mean intensity of the whole year."""
 PAST_H = 720
 
 PUBLISHED_NAMES: Mapping[str, str] = {

@@ -15,7 +15,8 @@ SERVICE = "service"
 
 
 def replay_small_model(month: Month, means: ModelMeans, score: Recording, xi: float, conditions: Conditions) -> Outcome:
-    """Mean energies over all measured requests; what the smaller model's answers are worth was not measured."""
+    """Mean energies over all measured requests. What the smaller model's answers are worth was not measured: the share
+    that it gets rests on the ratio that the published savings imply."""
     policy = ModelOpt(xi=xi, relative_quality=RELATIVE_QUALITY)
     energy_j = np.stack([means.energy_j[:, 0], means.small_energy_j], axis=1)
     device_s = np.stack([means.device_s[:, 0], means.small_device_s], axis=1)
