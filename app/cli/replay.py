@@ -12,11 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.errors import ConfigurationError
 from app.domain.optimizer import FloorMode, FloorRule
 from app.simulation.comparison import POLICIES, Comparison, Row, run
 from app.simulation.partition import Workloads
 from app.simulation.replay import Conditions
-from app.simulation.report import HEADINGS, cells, legend, write
+from app.simulation.report import BRIEF_HEADINGS, brief_cells, legend, write
 from app.simulation.summary import summarize
 
 DEFAULTS = Comparison(dataset=Path())
@@ -119,10 +120,10 @@ def replay(json_path: Path | None, report: Path | None, **options: Any) -> None:
     the past only. docs/replay.md says what every figure means.
     """
     comparison = _comparison(**options)
+    _check_targets(json_path, report)
     rows = run(comparison)
     _show(comparison, rows)
     if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     if report:
         click.echo(f"Report: {write(comparison, rows, report)}")
@@ -148,13 +149,31 @@ def _comparison(
     )
 
 
+def _check_targets(json_path: Path | None, report: Path | None) -> None:
+    """Before minutes of replay, rather than after them.
+
+    Raises:
+        ConfigurationError: one of them cannot be written.
+    """
+    try:
+        for folder in (json_path.parent if json_path else None, report):
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+        if json_path:
+            json_path.touch()
+    except OSError as exc:
+        raise ConfigurationError(f"{exc.filename} cannot be written: {exc.strerror}. Name another place.") from exc
+
+
 def _show(comparison: Comparison, rows: Sequence[Row]) -> None:
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading, no_wrap=heading != "policy")
+    for heading in BRIEF_HEADINGS:
+        table.add_column(heading, no_wrap=heading != "which", overflow="fold")
     for summary in summarize(rows):
-        table.add_row(*cells(summary))
+        table.add_row(*brief_cells(summary))
     console.print(table)
     for line in legend(comparison, rows):
         console.print(line, highlight=False)
+    if comparison.as_published:
+        console.print("--report DIR puts each figure beside the published one.", highlight=False)

@@ -119,7 +119,7 @@ class Dataset:
     means: ModelMeans
     """Over all measured requests, judged or not."""
     traffic: Floats
-    """Hours x W: share of each workload, rows sum to 1."""
+    """Hours x W: shares, rows sum to 1."""
     intensity: Mapping[str, Floats]
     """Per zone, gCO2eq/kWh of every hour of the year."""
     months: tuple[ZoneMonth, ...]
@@ -128,8 +128,9 @@ class Dataset:
         """Raises InvalidInput when there is none of that zone or month, naming those there are."""
         found = [m for m in self.months if zone in (None, m.zone) and month in (None, m.month)]
         if not found:
+            asked = " ".join(f"{kind} {name}" for kind, name in (("zone", zone), ("month", month)) if name)
             known = ", ".join(f"{m.zone} {m.month}" for m in self.months)
-            raise InvalidInput(f"The dataset has no month {month or ''} of zone {zone or 'any'}: it has {known}.")
+            raise InvalidInput(f"The dataset has no {asked}: it has {known}.")
         return found
 
 
@@ -176,8 +177,7 @@ def _traffic(path: Path) -> tuple[tuple[str, ...], Floats]:
     return names, shares / shares.sum(axis=1, keepdims=True)
 
 
-Use = tuple[str, float, float]
-"""Workload, joules, seconds."""
+Use = tuple[str, float, float]  # workload, joules, seconds
 
 
 def _measurements(path: Path) -> Mapping[tuple[str, int], Mapping[str, Use]]:

@@ -30,6 +30,21 @@ def cells(summary: Summary) -> tuple[str, ...]:
     )
 
 
+BRIEF_HEADINGS = ("policy", "saving", "overall", "worst", "which", "evaluation")
+
+
+def brief_cells(summary: Summary) -> tuple[str, ...]:
+    """The figures of one policy under BRIEF_HEADINGS, which fit a terminal of 80 columns."""
+    return (
+        summary.policy,
+        str(summary.saving),
+        str(summary.preference or "-"),
+        str(summary.worst or "-"),
+        summary.worst_workload,
+        f"{summary.overhead:.2%}",
+    )
+
+
 def with_lower(spread: Spread) -> str:
     return f"{spread} (≥ {spread.lower:.1%})"
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import cli, main
+from app.domain.errors import ConfigurationError
 from app.domain.optimizer import FloorMode
 from tests.support.recorded import record
 
@@ -40,7 +41,7 @@ def test_a_table_a_file_and_a_report(dataset: Path, tmp_path: Path) -> None:
     )
     assert ran.exit_code == 0, ran.output
     shown = [line.split() for line in ran.output.splitlines() if line.strip()]
-    assert [line[0] for line in shown[2:4]] == ["SPROUT", "OURS,"]
+    assert [line[0] for line in shown[2:4]] == ["SPROUT", "OURS"]
     assert "1 seeds x 2 zone-months" in ran.output
     assert f"Report: {report / 'report.md'}" in ran.output
     assert (report / "report.md").is_file()
@@ -152,3 +153,11 @@ def test_what_cannot_be_replayed_is_one_sentence(
     assert shown.err.startswith("sprout: ")
     assert len(shown.err.splitlines()) == 1
     assert (named or f"The dataset {tmp_path} lacks composition.csv.") in shown.err
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_replay(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = replay(dataset, "--policy", "BASE", "--seeds", 1, "--json", tmp_path / "file" / "rows.json")
+    assert isinstance(ran.exception, ConfigurationError)
+    assert "cannot be written" in ran.exception.message
+    assert ran.output == ""

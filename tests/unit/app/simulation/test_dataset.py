@@ -82,7 +82,7 @@ def test_months_are_chosen_by_zone_and_name(recorded: Path) -> None:
     assert len(dataset.months_of(zone=None, month=None)) == 3
     assert [m.month for m in dataset.months_of(zone="NORTH", month=None)] == ["2023-02", "2023-06"]
     assert [m.zone for m in dataset.months_of(zone=None, month="2023-02")] == ["NORTH", "SOUTH"]
-    with pytest.raises(InvalidInput, match="no month 2023-06 of zone SOUTH: it has NORTH 2023-02, SOUTH 2023-02"):
+    with pytest.raises(InvalidInput, match="no zone SOUTH month 2023-06: it has NORTH 2023-02, SOUTH 2023-02"):
         dataset.months_of(zone="SOUTH", month="2023-06")
 
 
