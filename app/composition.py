@@ -26,7 +26,7 @@ def build_context(settings: Settings) -> Context:
         database=Database(settings.database_url.get_secret_value()),
         files=FileStore(settings.home / "files"),
         dispatcher=CeleryDispatcher(celery_app(settings)),
-        clock=SystemClock(),
+        clock=SystemClock(speed=settings.clock_speed, start=settings.clock_start),
         tokenizer=tokenizer_of(settings),
     )
 

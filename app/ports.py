@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from app.domain.completion import Completion, EngineRequest
-from app.domain.intensity import IntensityPoint
+from app.domain.intensity import Basis, Forecast, IntensityPoint
 
 EnergyBasis = Literal["measured", "modelled"]
 
@@ -19,6 +19,10 @@ EnergyBasis = Literal["measured", "modelled"]
 class Clock(Protocol):
     def now(self) -> datetime:
         """The present, UTC-aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds, by the same pace, that nobody can set back."""
         ...
 
 
@@ -101,8 +105,21 @@ class IntensityProvider(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def basis(self) -> Basis:
+        """The accounting basis of all its figures."""
+        ...
+
     def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
         """The known hours in [start, end), ascending; hours that are not known are absent, never filled.
+
+        Raises:
+            IntensityUnavailable: the zone is unknown to this provider or the source does not answer.
+        """
+        ...
+
+    def forecast(self, zone: str, now: datetime) -> Forecast | None:
+        """Its newest forecast of the hours from the one that contains `now` on; None where it has none to give.
 
         Raises:
             IntensityUnavailable: the zone is unknown to this provider or the source does not answer.

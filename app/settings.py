@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,10 +16,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.domain.directive import PAPER_DIRECTIVES, Placement
 from app.domain.errors import ConfigurationError
 from app.domain.footprint import PAPER_EMBODIED_G, PAPER_LIFETIME_S
+from app.domain.intensity import Basis
 from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
+
+
+BASES: Mapping[str, Sequence[Basis]] = {
+    "static": tuple(Basis),
+    "trace": tuple(Basis),
+    "electricity_maps": (Basis.LIFECYCLE_AVERAGE, Basis.DIRECT_AVERAGE),
+    # Its signal co2_moer: emissions of the plants that answer to a change in demand.
+    "watttime": (Basis.DIRECT_MARGINAL,),
+    # The factors of the Carbon Intensity API count combustion only.
+    "uk": (Basis.DIRECT_AVERAGE,),
+}
+"""The bases in which each provider gives its figures, its default first."""
 
 
 def default_home() -> Path:
@@ -80,8 +95,22 @@ class Settings(BaseSettings):
     discovery: bool = Field(True, description="tell classes of prompts apart by their text")
     discover_s: float = Field(86_400.0, gt=0, description="how often classes of prompts are learned anew")
 
-    zone: str = Field("WORLD", description="grid zone of the workers")
-    intensity_provider: Literal["static", "trace"] = Field("static", description="source of carbon intensity")
+    zone: str = Field("WORLD", min_length=1, description="grid zone of this process's machine")
+    zones: tuple[str, ...] = Field(
+        (), description="all zones that have workers, the default one first; unset: `SPROUT_ZONE` alone"
+    )
+    transfer_kwh_per_gb: float = Field(
+        0.06,
+        ge=0,
+        description="energy to move data to another zone; 0.06 is Aslan et al.'s for 2015, an upper bound by now",
+    )
+    intensity_provider: Literal["static", "trace", "electricity_maps", "watttime", "uk"] = Field(
+        "static", description="source of carbon intensity"
+    )
+    electricity_maps_token: SecretStr | None = Field(None, description="auth token of Electricity Maps")
+    watttime_user: str | None = Field(None, description="user of WattTime")
+    watttime_password: SecretStr | None = Field(None, description="password of WattTime")
+    intensity_url: str | None = Field(None, description="base URL of the provider; unset: its own")
     static_intensity: float = Field(
         480.0,
         ge=0,
@@ -90,7 +119,9 @@ class Settings(BaseSettings):
     )
     trace_file: Path | None = Field(None, description="CSV of a recorded series")
     trace_repeats: bool = Field(False, description="repeat the trace day by day for ever, for demonstrations")
-    intensity_basis: str = Field("lifecycle-average", description="accounting basis of the figures")
+    intensity_basis: Basis | None = Field(
+        None, description="lifecycle-average, direct-average or direct-marginal; unset: what the provider gives"
+    )
 
     meter: Literal["auto", "nvml", "model"] = Field("auto", description="NVML where a GPU is, else the power model")
     idle_w: float = Field(40.0, ge=0, description="power model: watts of the idle machine")
@@ -98,6 +129,9 @@ class Settings(BaseSettings):
     pue: float = Field(1.0, ge=1, description="power usage effectiveness of the site")
     embodied_g: float = Field(PAPER_EMBODIED_G, ge=0, description="gCO2eq to make one device")
     lifetime_s: float = Field(PAPER_LIFETIME_S, gt=0, description="lifetime of a device")
+
+    clock_speed: float = Field(1.0, gt=0, description="rehearsals: how many times as fast as real time passes")
+    clock_start: datetime | None = Field(None, description="rehearsals: the real moment from which it does")
 
     shard_size: int = Field(64, gt=0, description="requests in a shard")
     shards_in_flight: int = Field(3, gt=0, description="shards a generation worker runs at once")
@@ -119,6 +153,38 @@ class Settings(BaseSettings):
         if self.busy_w < self.idle_w:
             raise ValueError("SPROUT_BUSY_W must not be below SPROUT_IDLE_W")
         return self
+
+    @model_validator(mode="after")
+    def _grid_agrees(self) -> Settings:
+        if self.zones and self.zone not in self.zones:
+            raise ValueError(f"SPROUT_ZONE={self.zone} is not among SPROUT_ZONES: {', '.join(self.zones)}")
+        if len(set(self.zones)) < len(self.zones) or not all(self.zones):
+            raise ValueError("SPROUT_ZONES names each zone once")
+        if self.intensity_provider == "electricity_maps" and not self.electricity_maps_token:
+            raise ValueError("SPROUT_INTENSITY_PROVIDER=electricity_maps needs SPROUT_ELECTRICITY_MAPS_TOKEN")
+        if self.intensity_provider == "watttime" and not (self.watttime_user and self.watttime_password):
+            raise ValueError("SPROUT_INTENSITY_PROVIDER=watttime needs SPROUT_WATTTIME_USER and _PASSWORD")
+        offered = BASES[self.intensity_provider]
+        if self.intensity_basis and self.intensity_basis not in offered:
+            raise ValueError(
+                f"SPROUT_INTENSITY_PROVIDER={self.intensity_provider} gives {' or '.join(offered)} figures, not "
+                f"{self.intensity_basis}: change SPROUT_INTENSITY_BASIS, or leave it out"
+            )
+        if (self.clock_speed == 1) != (self.clock_start is None):
+            raise ValueError("SPROUT_CLOCK_SPEED and SPROUT_CLOCK_START go together")
+        if self.clock_start and self.clock_start.utcoffset() is None:
+            raise ValueError("SPROUT_CLOCK_START needs a time zone, such as 2026-03-02T12:00:00Z")
+        return self
+
+    @property
+    def basis(self) -> Basis:
+        """The accounting basis of all figures."""
+        return self.intensity_basis or BASES[self.intensity_provider][0]
+
+    @property
+    def all_zones(self) -> tuple[str, ...]:
+        """Every zone that has workers, the default one first."""
+        return self.zones or (self.zone,)
 
     @property
     def served_name(self) -> str:

@@ -12,6 +12,15 @@ COMPLETION_WINDOWS = (timedelta(hours=1), timedelta(days=7))
 """Shortest and longest completion window; OpenAI's own is `24h`."""
 
 
+class Schedule(StrEnum):
+    """When a batch runs within its completion window."""
+
+    ASAP = "asap"
+    """As soon as there is room."""
+    CARBON = "carbon"
+    """In the cleanest hours that are forecast, as far as its deadline allows."""
+
+
 class BatchStatus(StrEnum):
     VALIDATING = "validating"
     FAILED = "failed"

@@ -6,7 +6,8 @@ SproutError
 │   └── ContextExceeded     a prompt is longer than the model's context
 ├── NotFound                no such file, batch, model or document for this tenant
 ├── Conflict                the thing exists but its state forbids the action
-│   └── AlreadyRunning      another `sprout up` owns this SPROUT_HOME
+│   ├── AlreadyRunning      another `sprout up` owns this SPROUT_HOME
+│   └── MixedBases          figures on two accounting bases were to be summed
 ├── ConfigurationError      a setting is missing, contradictory or names something that is not there
 ├── IntensityUnavailable    no carbon intensity is known for this zone and time
 ├── OptimizerFailed         the solver did not return an optimal directive mix
@@ -63,6 +64,10 @@ class Conflict(SproutError):
 
 class AlreadyRunning(Conflict):
     """Another `sprout up` is already running on this folder."""
+
+
+class MixedBases(Conflict):
+    """Figures on different accounting bases cannot be summed."""
 
 
 class ConfigurationError(SproutError):

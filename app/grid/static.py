@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.domain.intensity import HOUR, IntensityPoint
+from app.domain.batch import COMPLETION_WINDOWS
+from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint
 from app.domain.units import hour_of
+
+LONGEST_WINDOW_H = COMPLETION_WINDOWS[1] // HOUR
 
 
 class StaticProvider:
@@ -14,9 +17,9 @@ class StaticProvider:
 
     name = "static"
 
-    def __init__(self, intensity_g_per_kwh: float, *, basis: str) -> None:
+    def __init__(self, intensity_g_per_kwh: float, *, basis: Basis) -> None:
         self._intensity = intensity_g_per_kwh
-        self._basis = basis
+        self.basis = basis
 
     def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
         first = hour_of(start)
@@ -28,8 +31,18 @@ class StaticProvider:
                 zone=zone,
                 start=first + hour * HOUR,
                 intensity_g_per_kwh=self._intensity,
-                basis=self._basis,
+                basis=self.basis,
                 provider=self.name,
             )
             for hour in hours
         ]
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        return Forecast(
+            zone=zone,
+            basis=self.basis,
+            provider=self.name,
+            issued_at=now,
+            start=hour_of(now),
+            intensity_g_per_kwh=[self._intensity] * LONGEST_WINDOW_H,
+        )

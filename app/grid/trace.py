@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from app.domain.errors import ConfigurationError, IntensityUnavailable, InvalidInput
-from app.domain.intensity import HOUR, IntensityPoint, IntensityTrace
+from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint, IntensityTrace
 from app.domain.units import hour_of
 
 COLUMNS = ["datetime_utc", "zone", "intensity_g_per_kwh"]
 
 
-def read_trace(path: Path, *, zone: str, basis: str) -> IntensityTrace:
+def read_trace(path: Path, *, zone: str, basis: Basis) -> IntensityTrace:
     """The rows of one zone.
 
     Raises:
@@ -38,7 +38,7 @@ def read_trace(path: Path, *, zone: str, basis: str) -> IntensityTrace:
         raise ConfigurationError(f"The intensity trace {path}, zone {zone}: {exc.message}") from exc
 
 
-def _point(path: Path, number: int, row: dict[str, str], basis: str) -> IntensityPoint:
+def _point(path: Path, number: int, row: dict[str, str], basis: Basis) -> IntensityPoint:
     try:
         return IntensityPoint(
             zone=row["zone"],
@@ -68,6 +68,10 @@ class TraceProvider:
         self._span = timedelta(days=days)
 
     @property
+    def basis(self) -> Basis:
+        return self._hours[self._first].basis
+
+    @property
     def name(self) -> str:
         return "trace, repeated" if self._repeats else "trace"
 
@@ -83,6 +87,10 @@ class TraceProvider:
                 found.append(replace(self._hours[source], start=hour, provider=self.name))
             hour += HOUR
         return found
+
+    def forecast(self, zone: str, now: datetime) -> Forecast | None:
+        """None: a recorded series knows what came, and looking there would be no forecast."""
+        return None
 
 
 def _hourly(trace: IntensityTrace) -> Sequence[IntensityPoint]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,7 +31,6 @@ class Accountant:
         meter: Meter,
         *,
         worker: str,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
         self._engine = engine
@@ -43,8 +40,7 @@ class Accountant:
         self._attribution = Attribution()
         self._energy_j = meter.energy_j()
         # Durations by a clock that cannot be set; the wall clock only dates the windows.
-        self._monotonic = monotonic
-        self._settled_at = self._stored_at = monotonic()
+        self._settled_at = self._stored_at = context.clock.monotonic()
         self._window_start = context.clock.now()
         self._window, self._idle = Use(), Use()
 
@@ -54,7 +50,7 @@ class Accountant:
         With `store`, store it in any case: the worker is about to stop.
         """
         with self._lock:
-            now, energy_j, work = self._monotonic(), self._meter.energy_j(), self._engine.drain_work()
+            now, energy_j, work = self._context.clock.monotonic(), self._meter.energy_j(), self._engine.drain_work()
             use = Use(
                 energy_j=max(energy_j - self._energy_j, 0.0), device_s=(now - self._settled_at) * self._engine.devices
             )

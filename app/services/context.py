@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,10 +15,18 @@ from app.store.database import Database
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock; for rehearsals one that runs `speed` times as fast from the real moment `start` on."""
+
+    def __init__(self, *, speed: float = 1.0, start: datetime | None = None) -> None:
+        self._speed = speed
+        self._start = start
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        real = datetime.now(UTC)
+        return real if self._start is None else self._start + (real - self._start) * self._speed
+
+    def monotonic(self) -> float:
+        return time.monotonic() * self._speed
 
 
 @dataclass(frozen=True, kw_only=True)

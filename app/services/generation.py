@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -202,12 +201,12 @@ def record(
     """
     worker.accountant.settle(store=done)
     charged = [(completion, worker.accountant.charge(completion.key)) for completion in group]
-    deadline = time.monotonic() + context.settings.lease_s
+    deadline = context.clock.monotonic() + context.settings.lease_s
     while True:
         try:
             return _write(context, worker, shard, charged, done=done)
         except ServiceUnavailable as exc:
-            if time.monotonic() > deadline or worker.stopping.wait(GROUP_S):
+            if context.clock.monotonic() > deadline or worker.stopping.wait(GROUP_S):
                 raise
             log.warning("results of shard %s wait for PostgreSQL: %s", shard.lease.shard.id, exc)
 

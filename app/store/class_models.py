@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.discovery.embedding import Embedding, Stored
 from app.discovery.model import ClassModel
 from app.discovery.strata import Strata
-from app.store.tables import class_models
+from app.store.knowledge import class_models
 
 KEPT = 3
 """Versions, to look back at; only the newest is used."""

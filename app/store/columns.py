@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, Text
+from sqlalchemy import Column, DateTime, MetaData, Text
 
-from app.domain.batch import BatchStatus
+from app.domain.batch import BatchStatus, Schedule
 from app.domain.shard import ShardState
 
 NAMING = {
@@ -15,13 +15,15 @@ NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
 }
 
+metadata = MetaData(naming_convention=NAMING)
 
-def one_of(column: str, values: type[BatchStatus] | type[ShardState] | tuple[str, ...]) -> str:
+
+def one_of(column: str, values: type[BatchStatus] | type[Schedule] | type[ShardState] | tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
-def time(name: str, *, nullable: bool = True) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable)
+def time(name: str, *, nullable: bool = True, primary_key: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable and not primary_key, primary_key=primary_key)
 
 
 def tenant() -> Column[str]:

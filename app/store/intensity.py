@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.intensity import IntensityPoint
-from app.store.tables import intensity
+from app.store.knowledge import intensity
 
 
 def _point(zone: str, basis: str, start_at: datetime, provider: str, grams: float) -> IntensityPoint:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import ARRAY, Connection, Text, cast, func, insert, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from app.store.tables import directive_mixes, optimizer_runs
+from app.store.knowledge import directive_mixes, optimizer_runs
 
 Outcome = Literal["solved", "last_good", "l0"]
 

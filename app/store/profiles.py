@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.profile import Profile
-from app.store.tables import profiles
+from app.store.knowledge import profiles
 
 _FIGURES = ("requests", "energy_j", "energy_sd_j", "device_s", "device_sd_s")
 

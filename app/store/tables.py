@@ -1,4 +1,4 @@
-"""The tables. Alembic's migrations build them; a test holds the two against each other."""
+"""The tables of work and of what it used. Alembic's migrations build them; a test holds the two against each other."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
@@ -25,11 +21,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.domain.batch import BatchStatus
+from app.domain.batch import BatchStatus, Schedule
 from app.domain.shard import ShardState
-from app.store.columns import NAMING, one_of, tenant, time
+from app.store import columns
+from app.store.columns import one_of, tenant, time
+from app.store.knowledge import directive_mixes
 
-metadata = MetaData(naming_convention=NAMING)
+metadata = columns.metadata
+"""Of these tables and of those in `app.store.knowledge`."""
 
 files = Table(
     "files",
@@ -74,7 +73,16 @@ batches = Table(
     time("cancelling_at"),
     time("cancelled_at"),
     time("sent_at"),
+    Column("schedule", Text, nullable=False, server_default=Schedule.ASAP),
+    # Where it may run: several zones, or only the default one.
+    Column("zones", ARRAY(Text, dimensions=1), nullable=False, server_default="{}"),
+    # Requests per workload, counted once by validation.
+    Column("composition", JSONB, nullable=False, server_default="{}"),
+    # The first plan, to be held against what came of it, and the newest one, to say why it waits.
+    Column("promise", JSONB),
+    Column("plan", JSONB),
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
+    CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),
     CheckConstraint("total >= 0", name="total_not_negative"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
     Index(None, "tenant_id", "created_at"),
@@ -112,6 +120,9 @@ shards = Table(
     Column("state", Text, nullable=False),
     time("created_at", nullable=False),
     time("release_at", nullable=False),
+    # From then on it goes first: held any longer, some deadline would be at risk. Null before the first plan.
+    time("start_by"),
+    Column("zone", Text, nullable=False, server_default=""),
     time("sent_at"),
     Column("lease_id", Text),
     Column("lease_owner", Text),
@@ -124,7 +135,7 @@ shards = Table(
     CheckConstraint("(state = 'leased') = (lease_id IS NOT NULL)", name="leased_has_lease"),
     CheckConstraint("(lease_id IS NULL) = (lease_expires_at IS NULL)", name="lease_expires"),
     CheckConstraint("losses >= 0 AND completed >= 0 AND failed >= 0", name="counts_not_negative"),
-    Index("ix_shards_waiting", "release_at", "created_at", postgresql_where=Column("state", Text) == "pending"),
+    Index("ix_shards_waiting", "zone", "release_at", postgresql_where=Column("state", Text) == "pending"),
     Index("ix_shards_leased", "lease_expires_at", postgresql_where=Column("state", Text) == "leased"),
 )
 
@@ -141,7 +152,7 @@ results = Table(
     Column("model", Text, nullable=False),
     Column("level", SmallInteger, nullable=False),
     Column("probability", Float, nullable=False),
-    Column("mix_id", Text, ForeignKey("directive_mixes.id")),
+    Column("mix_id", Text, ForeignKey(directive_mixes.c.id)),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
     Column("energy_j", Float, nullable=False),
@@ -150,8 +161,13 @@ results = Table(
     Column("zone", Text, nullable=False),
     Column("intensity_g_per_kwh", Float, nullable=False),
     Column("intensity_basis", Text, nullable=False),
+    Column("intensity_origin", Text, nullable=False),
+    Column("pue", Float, nullable=False),
     Column("operational_g", Float, nullable=False),
     Column("embodied_g", Float, nullable=False),
+    # What it was priced with at first, once its hour was re-priced.
+    Column("first_intensity_g_per_kwh", Float),
+    Column("first_operational_g", Float),
     time("finished_at", nullable=False),
     ForeignKeyConstraint(["batch_id", "custom_id"], ["requests.batch_id", "requests.custom_id"], ondelete="CASCADE"),
     CheckConstraint("(status_code IS NULL) <> (error_code IS NULL)", name="status_or_error"),
@@ -162,7 +178,11 @@ results = Table(
         "energy_j >= 0 AND device_s >= 0 AND operational_g >= 0 AND embodied_g >= 0", name="use_not_negative"
     ),
     CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
+    CheckConstraint(
+        "(first_intensity_g_per_kwh IS NULL) = (first_operational_g IS NULL)", name="first_figures_together"
+    ),
     Index(None, "tenant_id", "finished_at"),
+    Index(None, "zone", "finished_at"),
 )
 
 responses = Table(
@@ -190,107 +210,11 @@ windows = Table(
     Column("zone", Text, nullable=False),
     Column("intensity_g_per_kwh", Float, nullable=False),
     Column("intensity_basis", Text, nullable=False),
+    Column("intensity_origin", Text, nullable=False),
+    Column("first_intensity_g_per_kwh", Float),
     CheckConstraint("ended_at >= started_at", name="times_ordered"),
     CheckConstraint("0 <= idle_energy_j AND idle_energy_j <= energy_j", name="idle_energy_within"),
     CheckConstraint("0 <= idle_device_s AND idle_device_s <= device_s", name="idle_device_within"),
     CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
     Index(None, "ended_at"),
-)
-
-intensity = Table(
-    "intensity",
-    metadata,
-    Column("zone", Text, primary_key=True),
-    Column("basis", Text, primary_key=True),
-    Column("start_at", DateTime(timezone=True), primary_key=True),
-    Column("provider", Text, nullable=False),
-    Column("intensity_g_per_kwh", Float, nullable=False),
-    time("fetched_at", nullable=False),
-    CheckConstraint("intensity_g_per_kwh >= 0 AND intensity_g_per_kwh < 10000", name="intensity_in_range"),
-)
-
-profiles = Table(
-    "profiles",
-    metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("workload", Text, primary_key=True),
-    Column("level", SmallInteger, primary_key=True),
-    Column("requests", BigInteger, nullable=False),
-    Column("energy_j", Float, nullable=False),
-    Column("energy_sd_j", Float, nullable=False),
-    Column("device_s", Float, nullable=False),
-    Column("device_sd_s", Float, nullable=False),
-    time("updated_at", nullable=False),
-    CheckConstraint("requests > 0", name="requests_positive"),
-    CheckConstraint("level >= 0", name="level_not_negative"),
-    CheckConstraint("energy_j >= 0 AND device_s >= 0", name="use_not_negative"),
-)
-
-optimizer_runs = Table(
-    "optimizer_runs",
-    metadata,
-    Column("id", Text, primary_key=True),
-    tenant(),
-    time("created_at", nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("solver_status", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("inputs", JSONB, nullable=False),
-    CheckConstraint(one_of("outcome", ("solved", "last_good", "l0")), name="outcome_known"),
-    Index(None, "tenant_id", "created_at"),
-)
-
-directive_mixes = Table(
-    "directive_mixes",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("run_id", Text, ForeignKey("optimizer_runs.id", ondelete="CASCADE"), nullable=False),
-    tenant(),
-    Column("workload", Text, nullable=False),
-    Column("probabilities", ARRAY(Float, dimensions=1), nullable=False),
-    Column("evidence", Text, nullable=False),
-    Column("binding", Boolean, nullable=False),
-    time("created_at", nullable=False),
-    UniqueConstraint("run_id", "workload"),
-    CheckConstraint("is_distribution(probabilities)", name="sums_to_one"),
-    Index(None, "tenant_id", "workload", "created_at"),
-)
-
-verdicts = Table(
-    "verdicts",
-    metadata,
-    Column("id", BigInteger, Identity(), primary_key=True),
-    tenant(),
-    Column("model", Text, nullable=False),
-    Column("workload", Text, nullable=False),
-    Column("level", SmallInteger, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("judge", Text, nullable=False),
-    time("created_at", nullable=False),
-    CheckConstraint("level > 0", name="level_positive"),
-    CheckConstraint(one_of("outcome", ("win", "tie", "loss")), name="outcome_known"),
-    Index(None, "tenant_id", "model", "workload", "level"),
-)
-
-class_models = Table(
-    "class_models",
-    metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("version", Integer, primary_key=True),
-    time("created_at", nullable=False),
-    Column("prompts", Integer, nullable=False),
-    Column("vocabulary", ARRAY(Text, dimensions=1), nullable=False),
-    Column("strata_of", ARRAY(Text, dimensions=1), nullable=False),
-    Column("numbers", ARRAY(Integer, dimensions=1), nullable=False),
-    Column("issued", Integer, nullable=False),
-    # Arrays in NumPy's .npy format: shape and type stand in front of the numbers. As real[] they would take ten times
-    # as long to read (0.13 s for a whole vocabulary), and lose their shape when they are empty.
-    *(
-        Column(name, LargeBinary, nullable=False)
-        for name in ("projection", "centre", "scale", "centroids", "coefficients", "intercepts", "cuts")
-    ),
-    CheckConstraint("version > 0", name="version_positive"),
-    CheckConstraint("issued > 0", name="issued_positive"),
 )

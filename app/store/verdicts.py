@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Connection, Float, cast, extract, func, insert, literal, select
 
 from app.domain.preference import Tally
-from app.store.tables import verdicts
+from app.store.knowledge import verdicts
 
 
 def add(

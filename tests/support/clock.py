@@ -15,9 +15,15 @@ class FakeClock:
 
     def __init__(self, moment: datetime = NOON) -> None:
         self.moment = moment
+        self._latest = 0.0
 
     def now(self) -> datetime:
         return self.moment
+
+    def monotonic(self) -> float:
+        """Seconds of `moment` that never go back."""
+        self._latest = max(self._latest, self.moment.timestamp())
+        return self._latest
 
     def advance(self, duration: timedelta | None = None, **amounts: float) -> datetime:
         """Move on by `duration`, or by `hours=1`, `seconds=0.5` and the like; returns the new present."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,18 +71,6 @@ def jsonl(lines: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
-def _monotonic(context: Context) -> Callable[[], float]:
-    """Seconds of the context's clock that never go back."""
-    latest = context.clock.now().timestamp()
-
-    def seconds() -> float:
-        nonlocal latest
-        latest = max(latest, context.clock.now().timestamp())
-        return latest
-
-    return seconds
-
-
 @dataclass(kw_only=True)
 class Desk:
     """The services as API and tasks call them, one verb each."""
@@ -119,9 +107,7 @@ class Desk:
             return stored_batches.get(connection, TENANT, batch_id)
 
     def worker(self, engine: Engine, meter: Meter | None = None, name: str = "worker-1") -> Worker:
-        accountant = Accountant(
-            self.context, engine, meter or ScriptedMeter(), worker=name, monotonic=_monotonic(self.context)
-        )
+        accountant = Accountant(self.context, engine, meter or ScriptedMeter(), worker=name)
         return Worker(name=name, engine=engine, accountant=accountant)
 
     def work(self, worker: Worker) -> None:
