@@ -73,7 +73,7 @@ class Accountant:
         settings, now = self._context.settings, self._context.clock.now()
         try:
             with self._context.database.transaction() as connection:
-                grams, basis = intensity.current(connection, settings, now)
+                priced = intensity.current(connection, settings, settings.zone, now)
                 window = Window(
                     worker=self._worker,
                     # A clock that was set back must not keep the window from being stored.
@@ -85,8 +85,9 @@ class Accountant:
                     idle_device_s=min(self._idle.device_s, self._window.device_s),
                     energy_basis=self._meter.basis,
                     zone=settings.zone,
-                    intensity_g_per_kwh=grams,
-                    intensity_basis=basis,
+                    intensity_g_per_kwh=priced.intensity_g_per_kwh,
+                    intensity_basis=priced.basis,
+                    intensity_origin=priced.origin,
                 )
                 windows.add(connection, window)
         except (ServiceUnavailable, SQLAlchemyError) as exc:

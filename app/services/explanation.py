@@ -29,13 +29,13 @@ def inputs(policy: DirectivePolicy, situation: Situation, hardware: Hardware) ->
     the recent traffic, `evidence` what its claims rest on and `verdicts` on how many, faded. `levels` are those that
     may be used, with the expected use of a request and the claimed difference to L0's quality, which is `base_quality`.
     """
-    point = situation.point
-    seen = {**asdict(point), "start": point.start.isoformat(), "age_h": situation.age_h} if point else None
+    figure = situation.figure
+    seen = {**asdict(figure), "start": figure.start.isoformat(), "age_h": situation.age_h} if figure else None
     qualities = policy.qualities(situation.workloads)
     return {
         "intensity": seen,
         "past_hours": len(situation.past),
-        "phi": dirtiness(point.intensity_g_per_kwh, situation.past) if point else None,
+        "phi": dirtiness(figure.intensity_g_per_kwh, situation.past) if figure else None,
         "policy": {"name": policy.name, **asdict(policy.rule), "confidence": policy.confidence},
         "hardware": asdict(hardware),
         "workloads": {

@@ -122,6 +122,7 @@ def output_line(result: Result) -> dict[str, Any]:
             "device_s": result.device_s,
             "intensity_g_per_kwh": result.intensity_g_per_kwh,
             "intensity_basis": result.intensity_basis,
+            "intensity_origin": result.intensity_origin,
             "operational_g": result.operational_g,
             "embodied_g": result.embodied_g,
             "footprint_g": result.operational_g + result.embodied_g,

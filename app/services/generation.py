@@ -13,6 +13,7 @@ from app.domain.attribution import Use
 from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import L0, Placement, draw_level, place
 from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailable
+from app.domain.intensity import Basis, Origin
 from app.domain.shard import is_suspect
 from app.domain.workload import floor_of
 from app.ports import EnergyBasis, Engine
@@ -72,7 +73,9 @@ class Price:
 
     energy_basis: EnergyBasis
     intensity_g_per_kwh: float
-    intensity_basis: str
+    intensity_basis: Basis
+    intensity_origin: Origin
+    pue: float
     finished_at: datetime
 
 
@@ -218,9 +221,14 @@ def _write(
     with context.database.transaction() as connection:
         if not shards.hold(connection, shard.lease):
             return False
-        grams, basis = intensity.current(connection, settings, now)
+        figure = intensity.current(connection, settings, settings.zone, now)
         price = Price(
-            energy_basis=worker.accountant.basis, intensity_g_per_kwh=grams, intensity_basis=basis, finished_at=now
+            energy_basis=worker.accountant.basis,
+            intensity_g_per_kwh=figure.intensity_g_per_kwh,
+            intensity_basis=figure.basis,
+            intensity_origin=figure.origin,
+            pue=settings.pue,
+            finished_at=now,
         )
         rows = [_result(context, shard, completion, use, price) for completion, use in charged]
         written = results.record(connection, rows)

@@ -9,14 +9,15 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from app.domain.directive import L0
+from app.domain.intensity import one_basis
 from app.domain.profile import pooled
 from app.domain.savings import Z_90, mean_at_l0
 from app.domain.workload import floor_of
 from app.services.observation import prior
 from app.settings import Settings
-from app.store import profiles, results
+from app.store import ledger, profiles
 from app.store.batches import Batch
-from app.store.results import LevelTotal
+from app.store.ledger import LevelTotal
 
 MIN_L0_REQUESTS = 5
 """With fewer requests drawn at L0 in the batch itself, other evidence says more."""
@@ -90,7 +91,12 @@ class Spent:
 def estimate_l0(
     connection: Connection, settings: Settings, batch: Batch, totals: Sequence[LevelTotal], workload: str
 ) -> L0Estimate | None:
-    """By the best method that has evidence; None where nothing is known."""
+    """By the best method that has evidence; None where nothing is known.
+
+    Raises:
+        MixedBases: the batch was priced on several accounting bases.
+    """
+    one_basis(total.intensity_basis for total in totals)
     spent = Spent(workload=workload, totals=[t for t in totals if t.workload == workload and t.answered])
     return (
         _undecided(spent)
@@ -118,7 +124,7 @@ def _undecided(spent: Spent) -> L0Estimate | None:
 
 
 def _randomised(connection: Connection, batch: Batch, spent: Spent) -> L0Estimate | None:
-    energy, grams = (mean_at_l0(sums) for sums in results.l0_sums(connection, batch.id, spent.workload))
+    energy, grams = (mean_at_l0(sums) for sums in ledger.l0_sums(connection, batch.id, spent.workload))
     if energy is None or grams is None or energy.requests < MIN_L0_REQUESTS:
         return None
     joules = spent.drawn * energy.mean, spent.drawn * (energy.high - energy.mean)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -13,18 +13,15 @@ from app.domain.attribution import Use
 from app.domain.directive import L0
 from app.domain.errors import IntensityUnavailable
 from app.domain.footprint import Hardware
-from app.domain.intensity import HOUR, IntensityPoint
+from app.domain.intensity import HOUR
 from app.domain.policy import Known, Observation
 from app.domain.preference import EVEN, PAPER_PRIOR, Prior, Quality, Tally, from_tally, stratified
 from app.domain.profile import Profile, pooled
 from app.domain.units import hour_of
 from app.domain.workload import floor_of
-from app.services.intensity import PAST, age_hours
+from app.services.intensity import PAST, STALE_INTENSITY, Figure, age_hours, as_figure, known
 from app.settings import Settings
 from app.store import intensity, profiles, verdicts
-
-STALE_INTENSITY = timedelta(hours=3)
-"""Older than this, the intensity says nothing about the present."""
 
 ENOUGH_REQUESTS = 10
 """With fewer requests at a level, a declared prior says more about its use than their mean."""
@@ -45,20 +42,20 @@ class Situation:
     """What the store knows at a moment. A policy can observe it while the intensity is fresh."""
 
     zone: str
-    point: IntensityPoint | None
-    """The last known intensity."""
+    figure: Figure | None
+    """What is known of the present intensity; else the last known one, too old to serve."""
     age_h: int
-    """Whole hours between the point's hour and the present one."""
+    """Whole hours between the figure's hour and the present one."""
     past: Sequence[float]
     """gCO2eq/kWh of the past 30 days, up to the present hour."""
     workloads: Sequence[Known]
 
     def observation(self, levels: int, hardware: Hardware) -> Observation:
         """Raises IntensityUnavailable when no recent intensity is known."""
-        if self.point is None or self.age_h * HOUR > STALE_INTENSITY:
+        if self.figure is None or self.age_h * HOUR > STALE_INTENSITY:
             raise IntensityUnavailable(f"No recent carbon intensity of zone {self.zone} is known.")
         return Observation(
-            intensity_g_per_kwh=self.point.intensity_g_per_kwh,
+            intensity_g_per_kwh=self.figure.intensity_g_per_kwh,
             past=self.past,
             workloads=self.workloads,
             levels=levels,
@@ -66,15 +63,20 @@ class Situation:
         )
 
 
-def look(connection: Connection, settings: Settings, tenant: str, names: Iterable[str], now: datetime) -> Situation:
-    """The present situation of the workloads, and strata of workloads, of these names."""
-    point = intensity.latest(connection, settings.zone, settings.intensity_basis, now)
+def look(
+    connection: Connection, settings: Settings, tenant: str, names: Iterable[str], now: datetime, zone: str
+) -> Situation:
+    """The present situation of the workloads, and strata of workloads, of these names, in a zone."""
+    figure = known(connection, settings.basis, zone, now)
+    if figure is None:
+        last = intensity.latest(connection, zone, settings.basis, now)
+        figure = as_figure(last, now) if last else None
     hour = hour_of(now)
-    past = intensity.between(connection, settings.zone, settings.intensity_basis, hour - PAST, hour + HOUR)
+    past = intensity.between(connection, zone, settings.basis, hour - PAST, hour + HOUR)
     return Situation(
-        zone=settings.zone,
-        point=point,
-        age_h=age_hours(point, now) if point else 0,
+        zone=zone,
+        figure=figure,
+        age_h=age_hours(figure.start, now) if figure else 0,
         past=[earlier.intensity_g_per_kwh for earlier in past],
         workloads=_workloads(connection, settings, tenant, sorted(names), now),
     )

@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
+from app.domain.errors import MixedBases
 from app.domain.preference import Evidence, weakest
 from app.domain.workload import floor_of
 from app.services.context import Context
 from app.services.l0_cost import L0Estimate, estimate_l0
-from app.store import batches, mixes, results, windows
+from app.settings import Settings
+from app.store import batches, ledger, mixes, results, windows
 from app.store.batches import Batch
+from app.store.ledger import LevelTotal, OriginCount
 from app.store.mixes import DirectiveMix
-from app.store.results import LevelTotal, Result
+from app.store.results import Result
 from app.store.windows import WindowTotal
 
 
@@ -34,11 +39,15 @@ class Report:
     levels: Sequence[LevelTotal]
     l0: Sequence[L0Estimate]
     """One per workload of which anything can be said."""
+    l0_refused: str | None
+    """Why there is none at all: the batch was priced on several accounting bases."""
     machines: WindowTotal
     """What all workers used while the batch ran, other batches and idleness included."""
     mixes: Mapping[str, MixNow]
     energy_bases: Sequence[str]
     intensity_bases: Sequence[str]
+    intensity_origins: Sequence[OriginCount]
+    """How the figures were had that the answered requests are priced with."""
 
 
 def report(context: Context, tenant: str, batch_id: str) -> Report:
@@ -46,23 +55,36 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
         batch = batches.get(connection, tenant, batch_id)
-        totals = results.totals(connection, batch_id)
+        totals = ledger.totals(connection, batch_id)
         start = batch.in_progress_at or now
         end = (batch.finalizing_at or batch.cancelling_at or now) + timedelta(seconds=1)
-        current = mixes.current(connection, tenant)
-        requests = results.requests_by_mix(connection, batch_id)
-        workloads = {total.workload for total in totals}
-        found = [estimate_l0(connection, settings, batch, totals, workload) for workload in sorted(workloads)]
-        energy_bases, intensity_bases = results.bases(connection, batch_id)
+        current = mixes.current(connection, tenant, settings.all_zones[0])
+        requests = ledger.requests_by_mix(connection, batch_id)
+        estimates, refused = _estimates(connection, settings, batch, totals)
+        origins = ledger.origins(connection, batch_id)
         return Report(
             batch=batch,
             levels=totals,
-            l0=[estimate for estimate in found if estimate is not None],
+            l0=estimates,
+            l0_refused=refused,
             machines=windows.total(connection, start, end),
             mixes=_mixes_now(current, requests, settings.levels),
-            energy_bases=energy_bases,
-            intensity_bases=intensity_bases,
+            energy_bases=ledger.energy_bases(connection, batch_id),
+            intensity_bases=sorted({count.basis for count in origins}),
+            intensity_origins=origins,
         )
+
+
+def _estimates(
+    connection: Connection, settings: Settings, batch: Batch, totals: Sequence[LevelTotal]
+) -> tuple[Sequence[L0Estimate], str | None]:
+    """The estimates, or why there can be none."""
+    workloads = sorted({total.workload for total in totals})
+    try:
+        found = [estimate_l0(connection, settings, batch, totals, workload) for workload in workloads]
+    except MixedBases as exc:
+        return [], exc.message
+    return [estimate for estimate in found if estimate is not None], None
 
 
 def _mixes_now(current: Mapping[str, DirectiveMix], requests: Mapping[str, int], levels: int) -> Mapping[str, MixNow]:

@@ -7,25 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Float,
-    and_,
-    case,
-    exists,
-    func,
-    literal,
-    literal_column,
-    select,
-    true,
-    type_coerce,
-)
+from sqlalchemy import Connection, and_, exists, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.profile import Profile
-from app.domain.savings import WeightedSums
-from app.domain.workload import STRATUM
 from app.store.tables import requests, responses, results
 
 
@@ -51,10 +36,15 @@ class Result:
     zone: str
     intensity_g_per_kwh: float
     intensity_basis: str
+    intensity_origin: str
+    pue: float
     operational_g: float
     embodied_g: float
     finished_at: datetime
     body: Mapping[str, Any]
+    first_intensity_g_per_kwh: float | None = None
+    first_operational_g: float | None = None
+    """What it was priced with at first, where its hour's figure has changed since."""
 
 
 def record(connection: Connection, rows: Sequence[Result]) -> frozenset[str]:
@@ -89,6 +79,8 @@ _UNANSWERED: Mapping[str, Any] = {
     "zone": "",
     "intensity_g_per_kwh": 0.0,
     "intensity_basis": "",
+    "intensity_origin": "",
+    "pue": 1.0,
     "operational_g": 0.0,
     "embodied_g": 0.0,
 }
@@ -149,104 +141,6 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[tuple[int,
             yield values.pop("line"), Result(**values)
 
 
-_floor = func.split_part(results.c.workload, literal_column(f"'{STRATUM}'"), literal_column("1"))
-"""`app.domain.workload.floor_of`, in SQL. Without parameters, which would make two of it differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LevelTotal:
-    """Sums over the requests of a batch at one level of one workload, answered and failed ones apart.
-
-    The strata of a workload count as the workload.
-    """
-
-    workload: str
-    level: int
-    answered: bool
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    energy_j: float
-    device_s: float
-    operational_g: float
-    embodied_g: float
-    drawn: int
-    """How many of them drew the level; the others were pinned."""
-    pinned_energy_j: float
-    pinned_g: float
-
-
-def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
-    """Per workload and level."""
-    answered = func.coalesce(results.c.status_code == 200, False)
-    pinned = results.c.mix_id.is_(None)
-    grams = results.c.operational_g + results.c.embodied_g
-    query = (
-        select(
-            _floor.label("workload"),
-            results.c.level,
-            answered.label("answered"),
-            func.count().label("requests"),
-            func.sum(results.c.prompt_tokens).label("prompt_tokens"),
-            func.sum(results.c.completion_tokens).label("completion_tokens"),
-            func.sum(results.c.energy_j).label("energy_j"),
-            func.sum(results.c.device_s).label("device_s"),
-            func.sum(results.c.operational_g).label("operational_g"),
-            func.sum(results.c.embodied_g).label("embodied_g"),
-            func.count(results.c.mix_id).label("drawn"),
-            func.sum(case((pinned, results.c.energy_j), else_=0.0)).label("pinned_energy_j"),
-            func.sum(case((pinned, grams), else_=0.0)).label("pinned_g"),
-        )
-        .where(results.c.batch_id == batch_id)
-        .group_by(_floor, results.c.level, answered)
-        .order_by(_floor, results.c.level, answered.desc())
-    )
-    return [LevelTotal(**row) for row in connection.execute(query).mappings()]
-
-
-def requests_by_mix(connection: Connection, batch_id: str) -> Mapping[str, int]:
-    """How many results of a batch there are of each workload and of each stratum."""
-    query = (
-        select(results.c.workload, func.count())
-        .where(results.c.batch_id == batch_id)
-        .group_by(results.c.workload)
-        .order_by(results.c.workload)
-    )
-    return dict(connection.execute(query).all())
-
-
-def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[WeightedSums, WeightedSums]:
-    """Inverse-propensity sums of energy (J) and of footprint (g) over the requests that drew L0, strata included."""
-    p = results.c.probability
-    energy, grams = results.c.energy_j, results.c.operational_g + results.c.embodied_g
-    sums: list[ColumnElement[Any]] = [func.count(), _sum(1 / p), _sum(1 / (p * p))]
-    sums += [_sum(term) for y in (energy, grams) for term in (y / p, y / (p * p), y * y / (p * p))]
-    query = select(*sums).where(
-        results.c.batch_id == batch_id,
-        _floor == workload,
-        results.c.status_code == 200,
-        results.c.level == 0,
-        results.c.mix_id.is_not(None),
-    )
-    number, weight, weight_squared, *rest = connection.execute(query).one()
-    both = [
-        WeightedSums(
-            requests=number,
-            weight=weight,
-            weighted=weighted,
-            weight_squared=weight_squared,
-            cross=cross,
-            weighted_squared=squared,
-        )
-        for weighted, cross, squared in (rest[:3], rest[3:])
-    ]
-    return both[0], both[1]
-
-
-def _sum(term: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(type_coerce(term, Float)), 0.0)
-
-
 def measured_profiles(connection: Connection, tenant: str, model: str, since: datetime) -> Sequence[Profile]:
     """Means and spreads per workload and level over the answered requests since `since`."""
     query = (
@@ -270,15 +164,6 @@ def measured_profiles(connection: Connection, tenant: str, model: str, since: da
         .group_by(results.c.workload, results.c.level)
     )
     return [Profile(**row) for row in connection.execute(query).mappings()]
-
-
-def bases(connection: Connection, batch_id: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The energy bases and the intensity bases that occur among a batch's answered requests."""
-    query = select(
-        func.array_agg(results.c.energy_basis.distinct()), func.array_agg(results.c.intensity_basis.distinct())
-    ).where(results.c.batch_id == batch_id, results.c.error_code.is_(None))
-    energy, intensity = connection.execute(query).one()
-    return energy or [], intensity or []
 
 
 def finished_since(connection: Connection, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, extract, func, insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.store.tables import windows
 
@@ -24,6 +26,16 @@ class Window:
     zone: str
     intensity_g_per_kwh: float
     intensity_basis: str
+    intensity_origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenWorker:
+    """A worker by its newest window."""
+
+    ended_at: datetime
+    devices: float
+    """Device-seconds per second of that window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +58,24 @@ def total(connection: Connection, start: datetime, end: datetime) -> WindowTotal
     ).where(windows.c.ended_at >= start, windows.c.ended_at < end)
     energy_j, idle_energy_j, idle_device_s = connection.execute(query).one()
     return WindowTotal(energy_j=energy_j, idle_energy_j=idle_energy_j, idle_device_s=idle_device_s)
+
+
+def workers(connection: Connection, zone: str, since: datetime) -> Sequence[SeenWorker]:
+    """Those of a zone with a window that ended since."""
+    length_s = extract("epoch", windows.c.ended_at - windows.c.started_at)
+    query = (
+        select(windows.c.ended_at, (windows.c.device_s / length_s).label("devices"))
+        .where(windows.c.zone == zone, windows.c.ended_at >= since, length_s > 0)
+        .ext(distinct_on(windows.c.worker))
+        .order_by(windows.c.worker, windows.c.ended_at.desc())
+    )
+    return [SeenWorker(ended_at=row.ended_at, devices=float(row.devices)) for row in connection.execute(query)]
+
+
+def idle_w(connection: Connection, zone: str, since: datetime) -> float:
+    """Mean watts of an idle device of a zone, in the windows that ended since; 0 where none was idle."""
+    joules, seconds = func.sum(windows.c.idle_energy_j), func.sum(windows.c.idle_device_s)
+    query = select(func.coalesce(joules / func.nullif(seconds, 0), 0.0)).where(
+        windows.c.zone == zone, windows.c.ended_at >= since
+    )
+    return float(connection.execute(query).scalar_one())

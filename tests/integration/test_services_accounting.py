@@ -27,7 +27,7 @@ class TickingClock(FakeClock):
 def point(desk: Desk, start: datetime, grams: float) -> None:
     settings = desk.context.settings
     entry = IntensityPoint(
-        zone=settings.zone, start=start, intensity_g_per_kwh=grams, basis=settings.intensity_basis, provider="test"
+        zone=settings.zone, start=start, intensity_g_per_kwh=grams, basis=settings.basis, provider="test"
     )
     with desk.context.database.transaction() as connection:
         intensity.put(connection, [entry], NOON)
@@ -122,16 +122,17 @@ def test_a_clock_that_is_set_back_loses_no_energy(desk: Desk, engine: EchoEngine
 
 
 @pytest.mark.parametrize(
-    ("points", "grams", "basis"),
+    ("points", "grams", "origin"),
     [
-        ([], 480.0, "lifecycle-average (none known, declared figure)"),
-        ([(0, 300.0)], 300.0, "lifecycle-average"),
-        ([(-2, 250.0)], 250.0, "lifecycle-average (last known, 2 h old)"),
-        ([(-1, 250.0), (0, 300.0), (1, 900.0)], 300.0, "lifecycle-average"),
+        ([], 480.0, "static"),
+        ([(0, 300.0)], 300.0, "measured"),
+        ([(-2, 250.0)], 250.0, "last good"),
+        ([(-1, 250.0), (0, 300.0), (1, 900.0)], 300.0, "measured"),
+        ([(-5, 200.0), (-4, 300.0)], 250.0, "zone mean"),
     ],
 )
 def test_results_and_windows_are_priced_with_their_hour(
-    desks: Desks, engine: EchoEngine, points: list[tuple[int, float]], grams: float, basis: str
+    desks: Desks, engine: EchoEngine, points: list[tuple[int, float]], grams: float, origin: str
 ) -> None:
     desks.clock = TickingClock()
     desk = desks.desk(pue=1.5, embodied_g=7000.0, lifetime_s=1e6)
@@ -140,14 +141,17 @@ def test_results_and_windows_are_priced_with_their_hour(
     desk.validated(jsonl([line()]))
     worker = desk.worker(engine)
     desk.work(worker)
-    ((energy_j, device_s, operational_g, embodied_g, at, its_basis),) = desk.rows(
-        "SELECT energy_j, device_s, operational_g, embodied_g, intensity_g_per_kwh, intensity_basis FROM results"
+    ((energy_j, device_s, operational_g, embodied_g, at),) = desk.rows(
+        "SELECT energy_j, device_s, operational_g, embodied_g, intensity_g_per_kwh FROM results"
     )
-    assert (at, its_basis) == (grams, basis)
+    priced = [(grams, "lifecycle-average", origin)]
+    assert at == grams
+    assert desk.rows("SELECT intensity_g_per_kwh, intensity_basis, intensity_origin FROM results") == priced
+    assert desk.rows("SELECT pue FROM results") == [1.5]
     assert operational_g == pytest.approx(energy_j / 3.6e6 * 1.5 * grams)
     assert embodied_g == pytest.approx(device_s * 0.007)
     assert min(energy_j, device_s) > 0
-    assert desk.rows("SELECT DISTINCT intensity_g_per_kwh, intensity_basis FROM windows") == [(grams, basis)]
+    assert desk.rows("SELECT DISTINCT intensity_g_per_kwh, intensity_basis, intensity_origin FROM windows") == priced
 
 
 def test_the_hardware_is_that_of_the_settings(desks: Desks) -> None:

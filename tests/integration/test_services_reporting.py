@@ -233,6 +233,7 @@ def test_machines_are_those_of_the_batch_s_time(desk: Desk) -> None:
             zone="WORLD",
             intensity_g_per_kwh=1.0,
             intensity_basis="x",
+            intensity_origin="measured",
         )
 
     batch = store(desk, [drawn(0, 5.0)], finalizing_at=NOON + timedelta(seconds=100))

@@ -180,6 +180,7 @@ def a_window(**changes: Any) -> Window:
         "zone": "WORLD",
         "intensity_g_per_kwh": 480.0,
         "intensity_basis": "lifecycle-average",
+        "intensity_origin": "measured",
     }
     return Window(**{**values, **changes})
 
@@ -218,7 +219,7 @@ def test_intensity(connection: Connection, grams: float) -> None:
     }
     statement = insert(tables.intensity).values(**row)
     refused(connection, "ck_intensity_intensity_in_range", lambda: connection.execute(statement))
-    assert intensity.newest_start(connection, "DE", "b") is None
+    assert intensity.last_fetch(connection, "DE", "b", NOON) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from app.domain.savings import mean_at_l0
-from app.store import mixes, results
+from app.store import ledger, mixes, results
 from app.store.batches import Batch
 from app.store.database import Database
 from app.store.results import Result
@@ -155,7 +155,7 @@ def test_a_late_answer_does_not_replace_an_error(connection: Connection) -> None
     assert results.record(connection, [a_result(batch, 1)]) == frozenset()
 
 
-def ledger(connection: Connection, seed: int = 1) -> tuple[Batch, Sequence[Result]]:
+def a_ledger(connection: Connection, seed: int = 1) -> tuple[Batch, Sequence[Result]]:
     """A batch with 300 results of two workloads, drawn and pinned, answered and failed, in every mixture."""
     rng = random.Random(seed)
     batch = store_batch(connection, lines=300)
@@ -188,9 +188,9 @@ def ledger(connection: Connection, seed: int = 1) -> tuple[Batch, Sequence[Resul
 
 
 def test_totals_are_those_of_plain_python(connection: Connection) -> None:
-    batch, rows = ledger(connection)
-    ledger(connection, seed=2)
-    found = results.totals(connection, batch.id)
+    batch, rows = a_ledger(connection)
+    a_ledger(connection, seed=2)
+    found = ledger.totals(connection, batch.id)
     keys = [(total.workload, total.level, total.answered) for total in found]
     assert keys == sorted(keys, key=lambda key: (key[0], key[1], not key[2]))
     assert len(keys) == 12
@@ -212,16 +212,17 @@ def test_totals_are_those_of_plain_python(connection: Connection) -> None:
 
 def test_a_batch_without_results_has_no_totals(connection: Connection) -> None:
     batch = store_batch(connection, lines=1)
-    assert results.totals(connection, batch.id) == []
-    for sums in results.l0_sums(connection, batch.id, "default"):
+    assert ledger.totals(connection, batch.id) == []
+    for sums in ledger.l0_sums(connection, batch.id, "default"):
         assert sums.requests == 0
         assert mean_at_l0(sums) is None
-    assert results.bases(connection, batch.id) == ([], [])
+    assert ledger.energy_bases(connection, batch.id) == []
+    assert ledger.origins(connection, batch.id) == []
 
 
 def test_l0_sums_are_those_of_plain_python(connection: Connection) -> None:
-    batch, rows = ledger(connection)
-    ledger(connection, seed=2)
+    batch, rows = a_ledger(connection)
+    a_ledger(connection, seed=2)
     own = [
         row
         for row in rows
@@ -231,7 +232,7 @@ def test_l0_sums_are_those_of_plain_python(connection: Connection) -> None:
     energy = [row.energy_j for row in own]
     grams = [row.operational_g + row.embodied_g for row in own]
     p = [row.probability for row in own]
-    for sums, figures in zip(results.l0_sums(connection, batch.id, "news"), (energy, grams), strict=True):
+    for sums, figures in zip(ledger.l0_sums(connection, batch.id, "news"), (energy, grams), strict=True):
         pairs = list(zip(figures, p, strict=True))
         assert sums.requests == len(own)
         assert sums.weight == pytest.approx(sum(1 / b for b in p), rel=1e-12)
@@ -242,7 +243,7 @@ def test_l0_sums_are_those_of_plain_python(connection: Connection) -> None:
 
 
 def test_measured_profiles_are_those_of_plain_python(connection: Connection) -> None:
-    _, rows = ledger(connection)
+    _, rows = a_ledger(connection)
     found = results.measured_profiles(connection, "default", MODEL, NOON)
     assert len(found) == 6
     for profile in found:
@@ -275,17 +276,21 @@ def test_profiles_leave_out_other_tenants_models_times_and_failures(connection: 
 
 
 def test_bases_of_what_was_answered(connection: Connection) -> None:
-    batch = store_batch(connection, lines=4)
+    batch = store_batch(connection, lines=5)
     rows = [
         a_result(batch, 1, energy_basis="measured", intensity_basis="direct-average"),
         a_result(batch, 2, energy_basis="modelled", intensity_basis="direct-average"),
         a_result(batch, 3, energy_basis="modelled", intensity_basis="lifecycle-average"),
+        a_result(batch, 4, energy_basis="modelled", intensity_origin="forecast"),
     ]
     results.record(connection, rows)
     fail(connection, batch)
-    energy, intensity = results.bases(connection, batch.id)
-    assert sorted(energy) == ["measured", "modelled"]
-    assert sorted(intensity) == ["direct-average", "lifecycle-average"]
+    assert ledger.energy_bases(connection, batch.id) == ["measured", "modelled"]
+    assert [(count.basis, count.origin, count.requests) for count in ledger.origins(connection, batch.id)] == [
+        ("direct-average", "measured", 2),
+        ("lifecycle-average", "forecast", 1),
+        ("lifecycle-average", "measured", 1),
+    ]
 
 
 def test_what_finished_since(connection: Connection) -> None:

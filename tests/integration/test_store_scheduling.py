@@ -45,18 +45,29 @@ def test_an_hour_twice_in_one_delivery(connection: Connection) -> None:
 
 def test_zones_and_bases_are_kept_apart(connection: Connection) -> None:
     others = [point(0, 1, zone="FR"), point(0, 2, basis="direct-average")]
-    intensity.put(connection, [point(0, 100), *others], NOON)
+    for each in (point(0, 100), *others):
+        intensity.put(connection, [each], NOON)
     assert intensity.between(connection, "DE", BASIS, NOON, NOON + HOUR) == [point(0, 100)]
     assert intensity.latest(connection, "FR", BASIS, NOON) == others[0]
     assert intensity.latest(connection, "FR", "direct-average", NOON) is None
-    assert intensity.newest_start(connection, "FR", "direct-average") is None
+    assert intensity.last_fetch(connection, "FR", "direct-average", NOON) is None
+    assert intensity.mean(connection, "FR", "direct-average", NOON, NOON + HOUR) is None
 
 
 def test_the_latest_hour_has_begun_and_may_be_old(connection: Connection) -> None:
     intensity.put(connection, [point(0, 100), point(5, 200)], NOON)
     ask = [intensity.latest(connection, "DE", BASIS, NOON + HOUR * hours) for hours in (-0.01, 0, 4.99, 5, 500)]
     assert [found and found.intensity_g_per_kwh for found in ask] == [None, 100, 100, 200, 200]
-    assert intensity.newest_start(connection, "DE", BASIS) == NOON + 5 * HOUR
+
+
+def test_what_a_delivery_changed(connection: Connection) -> None:
+    assert intensity.put(connection, [point(0, 100), point(1, 200)], NOON) == [NOON, NOON + HOUR]
+    again = [point(0, 100), point(1, 201), point(2, 300, is_estimated=True)]
+    assert intensity.put(connection, again, NOON + HOUR) == [NOON + HOUR, NOON + 2 * HOUR]
+    assert intensity.put(connection, [point(2, 300)], NOON + 2 * HOUR) == [NOON + 2 * HOUR], "no estimate any more"
+    assert intensity.put(connection, [point(2, 300)], NOON + 3 * HOUR) == []
+    assert intensity.last_fetch(connection, "DE", BASIS, NOON) == NOON + 3 * HOUR
+    assert intensity.mean(connection, "DE", BASIS, NOON, NOON + 2 * HOUR) == 150.5
 
 
 def test_between_takes_the_start_and_leaves_the_end(connection: Connection) -> None:
@@ -156,6 +167,7 @@ def test_windows_are_summed_by_their_end(connection: Connection) -> None:
         zone="DE",
         intensity_g_per_kwh=480.0,
         intensity_basis=BASIS,
+        intensity_origin="measured",
     )
     for number, ended_at in enumerate((NOON, NOON + HOUR / 2, NOON + HOUR, NOON - timedelta(microseconds=1))):
         windows.add(connection, replace(window, worker=f"worker-{number}", ended_at=ended_at))

@@ -96,6 +96,8 @@ def a_result(batch: Batch, number: int, **changes: Any) -> Result:
         "zone": "WORLD",
         "intensity_g_per_kwh": 480.0,
         "intensity_basis": "lifecycle-average",
+        "intensity_origin": "measured",
+        "pue": 1.0,
         "operational_g": 0.0048,
         "embodied_g": 0.00008,
         "finished_at": NOON,

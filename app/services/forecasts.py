@@ -1,0 +1,190 @@
+"""Forecasts of carbon intensity: stored as they are issued, put together into one series, and scored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Connection
+
+from app.domain.errors import IntensityUnavailable, SproutError
+from app.domain.intensity import HOUR, Basis, Forecast
+from app.domain.units import hour_of
+from app.ports import IntensityProvider
+from app.services.context import Context
+from app.settings import Settings
+from app.store import forecasts, intensity
+from app.store.forecasts import Score
+
+log = logging.getLogger(__name__)
+
+BUILT_IN = "built-in"
+"""The provider of forecasts that are learned from the stored past."""
+
+HORIZON_H = 168
+LEARNED_FROM = timedelta(days=60)
+"""The past from which the built-in forecast learns."""
+
+PREFERRED = timedelta(hours=24)
+"""A provider's own forecast goes before the built-in one while it is not older than this."""
+SERVES = timedelta(days=7)
+"""A forecast issued longer ago than this says nothing."""
+KEPT = timedelta(days=35)
+"""Forecasts are scored, and then deleted, over this time."""
+
+LEADS_H = (1, 6, 12, 24, 48, 96)
+"""Hours ahead at which forecasts are scored."""
+ENOUGH_SCORES = 24
+"""With fewer forecasts that met their figure, an error of theirs is chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedHour:
+    start: datetime
+    intensity_g_per_kwh: float
+    provider: str
+    issued_at: datetime | None
+    """When it was forecast; None where it is known already, as the present hour may be."""
+
+
+def refresh(context: Context, provider: IntensityProvider) -> int:
+    """Once an hour, store each zone's forecasts: the provider's own, if it has one, and the built-in one.
+
+    Both, so that both can be scored. Returns how many were stored.
+    """
+    settings, now = context.settings, context.clock.now()
+    stored = 0
+    for zone in settings.all_zones:
+        with context.database.transaction() as connection:
+            last = forecasts.last_issue(connection, zone, settings.basis, BUILT_IN)
+            if last is not None and hour_of(now) <= last <= now:
+                continue
+            learned = built_in(connection, settings.basis, zone, now)
+        found = [forecast for forecast in (_own(provider, settings.basis, zone, now), learned) if forecast]
+        with context.database.transaction() as connection:
+            for forecast in found:
+                forecasts.put(connection, forecast)
+            forecasts.forget(connection, now - KEPT)
+        stored += len(found)
+    return stored
+
+
+def _own(provider: IntensityProvider, basis: Basis, zone: str, now: datetime) -> Forecast | None:
+    """The provider's own forecast, if it can be used. A source that fails must not stop the other zones."""
+    try:
+        found = provider.forecast(zone, now)
+        if found is None:
+            return None
+        if (found.zone, found.basis) != (zone, basis) or hour_of(found.start) != found.start or found.end <= now:
+            raise IntensityUnavailable(
+                f"{provider.name} answered with a forecast of zone {found.zone}, {found.basis}, from "
+                f"{found.start.isoformat()} to {found.end.isoformat()}, which is not what was asked for."
+            )
+    except SproutError as exc:
+        log.warning("forecast of zone %s: %s", zone, exc.message)
+        return None
+    return found
+
+
+def built_in(connection: Connection, basis: Basis, zone: str, now: datetime) -> Forecast | None:
+    """Learned from the stored past up to the present hour, if that is known; None without any past."""
+    hour = hour_of(now)
+    points = intensity.between(connection, zone, basis, hour - LEARNED_FROM, hour + HOUR)
+    if not points:
+        return None
+    start = hour + HOUR if points[-1].start == hour else hour
+    first = hour_of(points[0].start)
+    past = np.full((start - first) // HOUR, np.nan)
+    for point in points:
+        past[(hour_of(point.start) - first) // HOUR] = point.intensity_g_per_kwh
+    return Forecast(
+        zone=zone,
+        basis=basis,
+        provider=BUILT_IN,
+        issued_at=now,
+        start=start,
+        intensity_g_per_kwh=_predict(past),
+    )
+
+
+def _predict(past: np.ndarray) -> Sequence[float]:
+    """The same hour of the newest day on which it is known; where there is none, the mean."""
+    days = np.full(-(-len(past) // 24) * 24, np.nan)
+    days[len(days) - len(past) :] = past
+    pattern = np.full(24, np.nanmean(past))
+    for day in days.reshape(-1, 24):
+        pattern = np.where(np.isnan(day), pattern, day)
+    return [float(grams) for grams in np.tile(pattern, HORIZON_H // 24)]
+
+
+def at(connection: Connection, basis: Basis, zone: str, now: datetime) -> ExpectedHour | None:
+    """What a stored forecast expects of the present hour; None where none covers it."""
+    found = forecasts.newest(connection, zone, basis, now - SERVES)
+    return _expected(_ranked(found, now), hour_of(now))
+
+
+def expected(
+    connection: Connection, settings: Settings, zone: str, now: datetime, hours: int = HORIZON_H
+) -> Sequence[ExpectedHour]:
+    """Hour by hour from the present one on, `hours` at most: without a gap, and empty where nothing is known.
+
+    The present hour has its own figure where that is stored. A coming hour has the provider's own forecast where that
+    covers it, and the built-in one beyond.
+    """
+    hour = hour_of(now)
+    ranked = _ranked(forecasts.newest(connection, zone, settings.basis, now - SERVES), now)
+    known = intensity.latest(connection, zone, settings.basis, now)
+    series: list[ExpectedHour] = []
+    if known is not None and hour_of(known.start) == hour:
+        grams, provider = known.intensity_g_per_kwh, known.provider
+        series.append(ExpectedHour(start=hour, intensity_g_per_kwh=grams, provider=provider, issued_at=None))
+    while len(series) < hours:
+        following = _expected(ranked, hour + len(series) * HOUR)
+        if following is None:
+            break
+        series.append(following)
+    return series[:hours]
+
+
+def _ranked(found: Iterable[Forecast], now: datetime) -> Sequence[Forecast]:
+    """Best first: a provider's own while it is fresh, then whatever was issued last."""
+
+    def rank(forecast: Forecast) -> tuple[bool, datetime]:
+        return forecast.provider != BUILT_IN and now - forecast.issued_at <= PREFERRED, forecast.issued_at
+
+    return sorted(found, key=rank, reverse=True)
+
+
+def _expected(ranked: Iterable[Forecast], hour: datetime) -> ExpectedHour | None:
+    for forecast in ranked:
+        if forecast.start <= hour < forecast.end:
+            return ExpectedHour(
+                start=hour,
+                intensity_g_per_kwh=forecast.intensity_g_per_kwh[(hour - forecast.start) // HOUR],
+                provider=forecast.provider,
+                issued_at=forecast.issued_at,
+            )
+    return None
+
+
+def scores(connection: Connection, settings: Settings, zone: str, now: datetime) -> Sequence[Score]:
+    """How the zone's forecasts of the past 35 days turned out, per provider and lead time."""
+    return forecasts.scores(connection, zone, settings.basis, LEADS_H, now - KEPT)
+
+
+def error_90(found: Iterable[Score], provider: str, lead_h: float) -> float | None:
+    """Nine of ten figures differ from this provider's forecast, `lead_h` hours ahead, by at most this part of it.
+
+    Taken at the least scored lead time that is not shorter, so that it is rather too great; beyond the longest, that
+    one's. None while too few forecasts have met their figure.
+    """
+    own = sorted(
+        (score for score in found if score.provider == provider and score.forecasts >= ENOUGH_SCORES),
+        key=lambda score: score.lead_h,
+    )
+    longer = [score for score in own if score.lead_h >= lead_h]
+    chosen = longer[0] if longer else own[-1] if own else None
+    return chosen.error_90 if chosen else None
