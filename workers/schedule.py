@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.ports import Task
-from app.services import directives, discovery, finalization, intensity, reconciliation, validation
+from app.services import deferral, directives, discovery, finalization, grid, reconciliation, validation
 from workers import lifecycle
 from workers.celery import app
 
@@ -20,7 +20,7 @@ def finalize(batch_id: str) -> None:
 
 @app.task(name=Task.REFRESH)
 def refresh(_reason: str) -> None:
-    intensity.refresh(lifecycle.context(), lifecycle.intensity_provider())
+    grid.refresh(lifecycle.context(), lifecycle.intensity_provider())
 
 
 @app.task(name=Task.RECOMPUTE)
@@ -31,6 +31,11 @@ def recompute(_reason: str) -> None:
 @app.task(name=Task.DISCOVER)
 def discover(_reason: str) -> None:
     discovery.discover(lifecycle.context())
+
+
+@app.task(name=Task.PLAN)
+def plan(_reason: str) -> None:
+    deferral.replan(lifecycle.context())
 
 
 @app.task(name=Task.RECONCILE)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 
 from app.api.access import Caller, Services
 from app.api.shapes import Text
-from app.services import batches, directives, finalization, reporting
+from app.services import batches, directives, finalization, grid, reporting
 
 router = APIRouter(prefix="/sprout/v1")
 
@@ -25,7 +25,8 @@ def current_directives(context: Services, tenant: Caller) -> Any:
 
     - `outcome`: `solved`; or, with the fault in `reason`, `last_good` (earlier mixes stay) or `l0` (all run at L0).
     - `solver_status`: what the solver said. `created_at`: when it was computed.
-    - `intensity`: the figure it went by, its `start`, `age_h` (whole hours), `basis` and `provider`; null without any.
+    - `intensity`: the figure it went by, its `start`, `age_h` (whole hours), `basis`, `provider` and `origin`, how it
+      was had: `measured`, `estimated`, `last good`, `forecast` or `static`; null without any.
     - `phi`: where that figure stands between the least (0) and the greatest (1) of the `past_hours` known hours.
     - `floor_fraction`: the part of L0's quality that is kept, 1 - xi phi; null unless solved.
     - `policy`: `name`, `mode`, `xi`, `quality_worth`, `kept_at_l0` and `confidence`. `hardware`: what prices it.
@@ -42,9 +43,32 @@ def current_directives(context: Services, tenant: Caller) -> Any:
     return directives.explained(context, tenant)
 
 
+@router.get("/intensity")
+def carbon_intensity(context: Services) -> Any:
+    """Carbon intensity (gCO2eq/kWh) of every zone that has workers, the default one first, as `zones`:
+
+    - `basis`: the accounting basis of all its figures. Figures on two bases cannot be compared.
+    - `present`: the figure that prices the present hour: `intensity_g_per_kwh`, `start` of its hour, `provider`, and
+      `origin`, how it was had: `measured`, `estimated` (the provider may revise it), `last good` (of an earlier hour),
+      `forecast`, `zone mean` (of the past 30 days) or `static` (SPROUT_STATIC_INTENSITY).
+    - `past`: the stored hours of the past 24.
+    - `forecast`: the coming hours, each with the `provider` that forecast it and when (`issued_at`). `error_90`: nine
+      of ten figures differed by at most this part from what was forecast so far ahead; null while too few are known.
+    - `scores`: per provider and lead time (`lead_h`), over the past 35 days: `forecasts` that met their figure, `mape`
+      (mean of |forecast - figure| / figure), figures of 0 left out and counted (`zero_hours`), and `error_90`.
+    """
+    return {"zones": grid.overview(context)}
+
+
 @router.get("/batches/{batch_id}/report")
 def batch_report(context: Services, tenant: Caller, batch_id: Text) -> Any:
-    """Requests, tokens, energy and footprint per level, and the estimate of L0's cost."""
+    """Requests, tokens, energy and footprint per level, and the estimate of L0's cost.
+
+    - `levels`: sums per workload, level and `intensity_basis`; those of two bases must not be added up. Where hours got
+      another figure since, `first_operational_g` is what was priced at first; null where nothing changed.
+    - `l0_refused`: why there is no estimate at all; null unless the batch was priced on two bases.
+    - `intensity_origins`: how many answered `requests` were priced with figures of each `basis` and `origin`.
+    """
     found = asdict(reporting.report(context, tenant, batch_id))
     found.pop("batch")
     return found

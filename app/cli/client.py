@@ -77,6 +77,10 @@ class Client:
         """The current mixes and the latest run."""
         return self._ask("/sprout/v1/directives")
 
+    def intensity(self) -> Mapping[str, Any]:
+        """Carbon intensity of every zone, past and expected."""
+        return self._ask("/sprout/v1/intensity")
+
     def results_since(self, batch_id: str, since: float) -> list[Mapping[str, Any]]:
         return list(self._ask(f"/sprout/v1/batches/{batch_id}/results", since=since)["data"])
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.stack import running
+from app.domain.intensity import Origin
 from app.settings import load
 
 Figures = Mapping[str, Any]
@@ -114,10 +115,13 @@ def _reasons(run: Figures) -> Iterable[str]:
         yield "Carbon intensity: not known."
     else:
         age = f", {point['age_h']} h old" if point["age_h"] else ""
+        # Runs from before figures said how they were had went by stored hours.
+        origin = point.get("origin", Origin.MEASURED)
+        had = "" if origin in (Origin.MEASURED, Origin.LAST_GOOD, Origin.STATIC) else f", {origin}"
         yield (
             f"Carbon intensity of {point['zone']}: {point['intensity_g_per_kwh']:.0f} gCO2eq/kWh since "
-            f"{_moment(point['start'])}{age} ({point['basis']}, from {point['provider']}); phi {run['phi']:.2f} in the "
-            f"range of the past {run['past_hours']} hours that are known."
+            f"{_moment(point['start'])}{age} ({point['basis']}{had}, from {point['provider']}); phi {run['phi']:.2f} "
+            f"in the range of the past {run['past_hours']} hours that are known."
         )
     rule = run["policy"]
     yield (

@@ -11,6 +11,7 @@ import click
 from app.cli import commands
 from app.cli.batch import batch
 from app.cli.directives import directives
+from app.cli.grid import grid
 from app.cli.replay import replay
 from app.cli.summarize import summarize
 from app.cli.up import up
@@ -82,6 +83,7 @@ cli.add_command(up)
 cli.add_command(batch)
 cli.add_command(summarize)
 cli.add_command(directives)
+cli.add_command(grid)
 cli.add_command(replay)
 
 

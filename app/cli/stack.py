@@ -64,6 +64,22 @@ def _address(settings: Settings) -> str | None:
     return stack.urls["api_url"] if stack else None
 
 
+def database_url(settings: Settings) -> str:
+    """Of SPROUT_DATABASE_URL, or of the stack that runs on SPROUT_HOME.
+
+    Raises:
+        ServiceUnavailable: there is none.
+    """
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    stack = Home(settings.home).read_stack()
+    if stack is None or "database_url" not in stack.urls:
+        raise ServiceUnavailable(
+            f"No stack runs on {settings.home}: start one with `sprout up`, or set SPROUT_DATABASE_URL."
+        )
+    return stack.urls["database_url"]
+
+
 def _key(settings: Settings) -> str | None:
     return settings.api_key.get_secret_value() if settings.api_key else None
 

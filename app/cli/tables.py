@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.errors import MixedBases
+from app.domain.intensity import Origin, one_basis
 from app.domain.units import kwh
 from app.services.l0_cost import L0Method
 
@@ -16,14 +18,32 @@ Figures = Mapping[str, Any]
 
 
 def show_reports(console: Console, reports: Sequence[Figures]) -> None:
-    """One row per workload and level over all `reports`, totals, and the estimate of L0's cost."""
+    """One row per workload and level over all `reports`, totals, and the estimate of L0's cost.
+
+    A run that was priced on several accounting bases has a table for each: their footprints have no sum.
+    """
     levels = [row for report in reports for row in report["levels"]]
-    answered = [row for row in levels if row["answered"]]
-    table = Table(title="What this run used", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    bases = _bases(levels)
+    for number, basis in enumerate(bases or [""]):
+        # What never ran has no basis, and stands in the first table.
+        own = [row for row in levels if row["intensity_basis"] == basis or not (number or row["intensity_basis"])]
+        title = "What this run used" + (f", footprint on the basis {basis}" if len(bases) > 1 else "")
+        console.print(_table(title, own))
+    for line in notes(reports, [row for row in levels if row["answered"]]):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _bases(rows: Iterable[Figures]) -> Sequence[str]:
+    return sorted({row["intensity_basis"] for row in rows} - {""})
+
+
+def _table(title: str, levels: Sequence[Figures]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("workload", no_wrap=True)
     table.add_column("level")
     for heading in ("requests", "tokens in", "out", "mean", "energy", "footprint"):
         table.add_column(heading, justify="right", no_wrap=True)
+    answered = [row for row in levels if row["answered"]]
     for workload, level in sorted({(row["workload"], row["level"]) for row in answered}):
         rows = [row for row in answered if (row["workload"], row["level"]) == (workload, level)]
         table.add_row(workload, f"L{level}", *_cells(rows))
@@ -32,9 +52,7 @@ def show_reports(console: Console, reports: Sequence[Figures]) -> None:
     failed = [row for row in levels if not row["answered"]]
     if failed:
         table.add_row("failed", "", *_cells(failed))
-    console.print(table)
-    for line in notes(reports, answered):
-        console.print(line, highlight=False, soft_wrap=True)
+    return table
 
 
 def _cells(rows: Sequence[Figures]) -> Iterable[str]:
@@ -67,11 +85,11 @@ def grams(amount: float) -> str:
 def notes(reports: Sequence[Figures], answered: Sequence[Figures]) -> Sequence[str]:
     """What the figures rest on, line by line."""
     bases = sorted({basis for report in reports for basis in report["energy_bases"]})
-    carbon = sorted({basis for report in reports for basis in report["intensity_bases"]})
     lines = [
         f"Energy is {' and '.join(bases) or 'not known'}"
         f"{' (from watts in the settings and CPU time, no sensor)' if 'modelled' in bases else ''}; "
-        f"carbon intensity: {', '.join(carbon) or 'not known'}; footprint = operational + embodied.",
+        f"carbon intensity: {_carbon(reports)}; footprint = operational + embodied.",
+        *_settled(answered),
         *_l0_lines(reports, answered),
     ]
     machines = [report["machines"] for report in reports]
@@ -90,9 +108,47 @@ def notes(reports: Sequence[Figures], answered: Sequence[Figures]) -> Sequence[s
     return lines
 
 
+HAD = {
+    Origin.ESTIMATED: "an estimate",
+    Origin.LAST_GOOD: "the last known hour's figure",
+    Origin.FORECAST: "a forecast",
+    Origin.ZONE_MEAN: "the zone's mean",
+    Origin.STATIC: "the declared figure",
+}
+"""How figures were had that are not the measured ones of their hour."""
+
+
+def _carbon(reports: Sequence[Figures]) -> str:
+    """The bases, and how many requests were priced with something else than the measured figure of their hour."""
+    counts = [count for report in reports for count in report["intensity_origins"]]
+    bases = sorted({count["basis"] for count in counts})
+    total = sum(count["requests"] for count in counts)
+    by_origin = {origin: sum(count["requests"] for count in counts if count["origin"] == origin) for origin in HAD}
+    parts = [
+        f"{number} of {total} requests priced with {HAD[origin]}" for origin, number in by_origin.items() if number
+    ]
+    return "; ".join([" and ".join(bases) or "not known", *parts])
+
+
+def _settled(answered: Sequence[Figures]) -> Iterable[str]:
+    """What was priced anew since it was recorded, basis by basis."""
+    for basis in _bases(answered):
+        rows = [row for row in answered if row["intensity_basis"] == basis and row["first_operational_g"] is not None]
+        if rows:
+            yield (
+                f"Figures of some hours changed since ({basis}): {grams(_sum(rows, 'operational_g'))} operational, "
+                f"first priced at {grams(_sum(rows, 'first_operational_g'))}. Output files keep the first figures."
+            )
+
+
 def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterable[str]:
     estimates = [estimate for report in reports for estimate in report["l0"]]
     if not answered:
+        return
+    try:
+        one_basis(_bases(answered))
+    except MixedBases as exc:
+        yield f"What L0 would have cost: not estimated. {exc.message}"
         return
     if not all(map(_is_estimated, reports)):
         yield "What L0 would have cost: not known yet (too few requests of this workload ran at L0)."

@@ -59,7 +59,11 @@ def up() -> None:
         environment.setdefault("FLOWER_BASIC_AUTH", f"{FLOWER_USER}:{password}")
         _migrate(environment["SPROUT_DATABASE_URL"] if settings.database_url is None else None, settings)
         children = _children(settings, home, servers, environment, api_port, flower_port)
-        home.publish(api_url=_url(settings, api_port), flower_url=_url(settings, flower_port, environment))
+        home.publish(
+            api_url=_url(settings, api_port),
+            flower_url=_url(settings, flower_port, environment),
+            database_url=environment["SPROUT_DATABASE_URL"],
+        )
         _announce(home, children)
         Supervisor(children, report=lambda line: print(f"sprout: {line}", flush=True)).run()
     finally:

@@ -29,7 +29,8 @@ MIX_KEYS = {
 OPTION_KEYS = {"energy_j", "device_s", "claimed_gain", "mean_gain", "evidence", "verdicts"}
 LEVEL_KEYS = {
     "workload", "level", "answered", "requests", "prompt_tokens", "completion_tokens", "energy_j", "device_s",
-    "operational_g", "embodied_g", "drawn", "pinned_energy_j", "pinned_g",
+    "operational_g", "embodied_g", "drawn", "pinned_energy_j", "pinned_g", "intensity_basis",
+    "first_operational_g",
 }  # fmt: skip
 L0_KEYS = {
     "workload", "method", "requests", "energy_j", "energy_j_interval", "footprint_g", "footprint_g_interval",
@@ -115,7 +116,9 @@ def test_a_report(api: Api, desk: Desk, engine: EchoEngine) -> None:
     batch = desk.validated(jsonl([line("a"), line("b", text="[refuse]")]))
     desk.work(desk.worker(engine))
     found = api.get(f"/sprout/v1/batches/{batch.id}/report")
-    assert set(found) == {"levels", "l0", "machines", "mixes", "energy_bases", "intensity_bases"}
+    assert set(found) == {
+        "levels", "l0", "l0_refused", "machines", "mixes", "energy_bases", "intensity_bases", "intensity_origins"
+    }  # fmt: skip
     assert [set(level) for level in found["levels"]] == [LEVEL_KEYS] * 2
     assert [set(estimate) for estimate in found["l0"]] == [L0_KEYS]
     assert set(found["machines"]) == {"energy_j", "idle_energy_j", "idle_device_s"}

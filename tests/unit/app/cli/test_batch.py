@@ -23,6 +23,7 @@ REPORT = {
     "mixes": {},
     "energy_bases": [],
     "intensity_bases": [],
+    "intensity_origins": [],
 }
 
 

@@ -16,7 +16,8 @@ def level(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "workload": "default", "level": number, "answered": True, "requests": 2, "prompt_tokens": 40,
         "completion_tokens": 20, "energy_j": 10 * WH, "device_s": 1.0, "operational_g": 4.0, "embodied_g": 1.0,
-        "drawn": 2, "pinned_energy_j": 0.0, "pinned_g": 0.0, **changes,
+        "drawn": 2, "pinned_energy_j": 0.0, "pinned_g": 0.0, "intensity_basis": "lifecycle-average",
+        "first_operational_g": None, **changes,
     }  # fmt: skip
 
 
@@ -27,6 +28,10 @@ def estimate(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def priced(origin: str, requests: int, basis: str = "lifecycle-average") -> dict[str, Any]:
+    return {"basis": basis, "origin": origin, "requests": requests}
+
+
 def report(levels: list[dict[str, Any]], l0: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     return {
         "levels": levels,
@@ -35,6 +40,7 @@ def report(levels: list[dict[str, Any]], l0: list[dict[str, Any]] | None = None,
         "mixes": {},
         "energy_bases": ["modelled"],
         "intensity_bases": ["lifecycle-average"],
+        "intensity_origins": [priced("measured", 2)],
         **changes,
     }
 
@@ -73,7 +79,7 @@ def test_failed_requests_have_a_row_of_their_own() -> None:
 
 
 def test_a_run_without_answers() -> None:
-    lines = shown(report([], [], energy_bases=[], intensity_bases=[]))
+    lines = shown(report([], [], energy_bases=[], intensity_bases=[], intensity_origins=[]))
     assert row(lines, "answered") == ["0", "0", "0", "-", "0.000", "Wh", "0.00", "mg"]
     text = "\n".join(lines)
     assert "Energy is not known" in text
@@ -165,3 +171,46 @@ def test_mixes_say_what_they_rest_on() -> None:
     shares = "L0 1%, L1 20%, L2 79%; evidence of its quality: prior, not measured."
     assert f"Directive mix of default now: {shares}" in text
     assert f"Directive mix of mail now, mean of 3 classes of its prompts: {shares}" in text
+
+
+def test_how_the_figures_were_had_that_priced_a_run() -> None:
+    assert "; carbon intensity: lifecycle-average; footprint" in said(report([level(0)]))
+    first = report([level(0)], intensity_origins=[priced("measured", 25), priced("forecast", 12)])
+    text = said(first, report([level(0)], intensity_origins=[priced("zone mean", 3)]))
+    assert (
+        "carbon intensity: lifecycle-average; 12 of 40 requests priced with a forecast; 3 of 40 requests priced with "
+        "the zone's mean; footprint"
+    ) in text
+
+
+def test_figures_on_two_bases_are_shown_apart_and_never_summed() -> None:
+    rows = [level(0), level(0, intensity_basis="direct-average", requests=7, operational_g=1.0)]
+    failed = level(0, answered=False, requests=1, intensity_basis="")
+    lines = shown(
+        report([*rows, failed], intensity_origins=[priced("measured", 2), priced("measured", 7, "direct-average")])
+    )
+    titles = [line for line in lines if line.startswith("What this run used")]
+    assert [title.split()[-1] for title in titles] == ["direct-average", "lifecycle-average"]
+    assert [line.split() for line in lines if line.split()[:1] == ["answered"]] == [
+        ["answered", "7", "40", "20", "2.9", "10.000", "Wh", "2.00", "g"],
+        ["answered", "2", "40", "20", "10.0", "10.000", "Wh", "5.00", "g"],
+    ]
+    assert sum(line.split()[:1] == ["failed"] for line in lines) == 1
+    text = "\n".join(lines)
+    assert "carbon intensity: direct-average and lifecycle-average;" in text
+    assert "What L0 would have cost: not estimated. Figures on the bases direct-average and lifecycle-average" in text
+
+
+def test_two_reports_on_two_bases_have_no_common_estimate() -> None:
+    other = report(
+        [level(2, intensity_basis="direct-average")], intensity_origins=[priced("measured", 2, "direct-average")]
+    )
+    assert "not estimated. Figures on the bases" in said(report([level(2)]), other)
+
+
+def test_what_was_priced_anew_says_what_it_was_priced_at_first() -> None:
+    text = said(report([level(0, first_operational_g=2.5), level(1)]))
+    assert (
+        "(lifecycle-average): 4.00 g operational, first priced at 2.50 g. Output files keep the first figures." in text
+    )
+    assert "first priced" not in said(report([level(0)]))
