@@ -140,20 +140,25 @@ def _due(
 
     Gaps that are older than the recent hours are tried for once a day: most of them stay.
     """
-    hour = hour_of(now)
+    hour, is_declared = hour_of(now), provider.name == Origin.STATIC
     present = intensity.latest(connection, zone, basis, now)
     last = intensity.last_fetch(connection, zone, basis, hour - PAST)
     asked = last is not None and hour <= last <= now
     is_final = present is not None and present.start == hour and not present.is_estimated
-    if last is not None and asked and (is_final or now - last < RETRY):
+    # Hours that were only declared are as good as missing once there is a real source.
+    settled = intensity.latest(connection, zone, basis, hour - RECENT / 2)
+    replaces = not is_declared and settled is not None and settled.provider == Origin.STATIC
+    if last is not None and asked and not replaces and (is_final or now - last < RETRY):
         return None
-    whole = last is None or now - last > RECENT / 2 or (hour.hour == 0 and not asked)
+    whole = last is None or replaces or now - last > RECENT / 2 or (hour.hour == 0 and not asked)
     first = hour - (PAST if whole else RECENT)
     stored = intensity.between(connection, zone, basis, first, hour + HOUR)
-    final = {point.start for point in stored if not point.is_estimated}
+    final = {
+        point.start for point in stored if not point.is_estimated and (is_declared or point.provider != Origin.STATIC)
+    }
     hours = (first + number * HOUR for number in range((hour - first) // HOUR + 1))
     missing = next((start for start in hours if start not in final), None)
-    if provider.name == Origin.STATIC:
+    if is_declared:
         # A declared figure holds from when it was declared: it is no revision of earlier hours.
         return missing
     return min(missing or hour, hour - RECENT)
