@@ -8,6 +8,7 @@ from datetime import datetime
 from app.domain.batch import COMPLETION_WINDOWS
 from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint
 from app.domain.units import hour_of
+from app.grid.series import hours_in
 
 LONGEST_WINDOW_H = COMPLETION_WINDOWS[1] // HOUR
 
@@ -22,19 +23,11 @@ class StaticProvider:
         self.basis = basis
 
     def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
-        first = hour_of(start)
-        if first < start:
-            first += HOUR
-        hours = range(max(0, -((first - end) // HOUR)))
         return [
             IntensityPoint(
-                zone=zone,
-                start=first + hour * HOUR,
-                intensity_g_per_kwh=self._intensity,
-                basis=self.basis,
-                provider=self.name,
+                zone=zone, start=hour, intensity_g_per_kwh=self._intensity, basis=self.basis, provider=self.name
             )
-            for hour in hours
+            for hour in hours_in(start, end)
         ]
 
     def forecast(self, zone: str, now: datetime) -> Forecast:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -10,45 +11,83 @@ from itertools import pairwise
 import pytest
 
 from app.domain.errors import IntensityUnavailable, InvalidInput
-from app.domain.intensity import HOUR, IntensityPoint, IntensityTrace
+from app.domain.intensity import HOUR, Basis, IntensityPoint, IntensityTrace
+from app.grid.electricity_maps import ElectricityMapsProvider
 from app.grid.static import StaticProvider
 from app.grid.trace import TraceProvider
+from app.grid.uk import UkProvider
+from app.grid.watttime import WattTimeProvider
 from app.ports import IntensityProvider
 from tests.support.clock import NOON
+from tests.support.grid_server import ElectricityMaps, GridClock, GridServer, Source, Uk, WattTime
 
-ZONE = "DE"
-BASIS = "lifecycle-average"
+BASIS = Basis.LIFECYCLE_AVERAGE
 GAP = 30
+KNOWN_H = 72
+FORECAST_H = 40
+PRESENT = NOON + KNOWN_H * HOUR - timedelta(minutes=20)
+"""In the last hour of which something is known."""
 
 
 @dataclass(frozen=True)
 class Case:
     provider: IntensityProvider
+    zone: str = "DE"
+    basis: Basis = BASIS
     knows_every_zone: bool = False
     knows_every_hour: bool = False
+    forecasts: bool = True
+
+
+def grid(zone: str) -> dict[str, dict[datetime, float]]:
+    """Three days from noon on, with one hour missing, and what comes after."""
+    return {zone: {NOON + hour * HOUR: 100.0 + hour for hour in range(KNOWN_H + FORECAST_H) if hour != GAP}}
 
 
 def trace() -> IntensityTrace:
-    """Three days from noon on, with one hour missing."""
+    """The three days."""
     return IntensityTrace(
-        IntensityPoint(
-            zone=ZONE, start=NOON + hour * HOUR, intensity_g_per_kwh=100.0 + hour, basis=BASIS, provider="trace"
-        )
-        for hour in range(72)
-        if hour != GAP
+        IntensityPoint(zone="DE", start=start, intensity_g_per_kwh=grams, basis=BASIS, provider="trace")
+        for start, grams in grid("DE")["DE"].items()
+        if start < NOON + KNOWN_H * HOUR
     )
 
 
-@pytest.fixture(params=["static", "trace", "trace, repeated"])
-def case(request: pytest.FixtureRequest) -> Case:
+@contextmanager
+def served(name: str) -> Iterator[Case]:
+    """A provider of a source on the network, which is a server on loopback."""
+    clock = GridClock(PRESENT)
+    zone = {"electricity_maps": "DE", "watttime": "CAISO_NORTH", "uk": "GB", "uk, regional": "GB-RG10"}[name]
+    sources: dict[str, Source] = {
+        "electricity_maps": ElectricityMaps(grid(zone), clock),
+        "watttime": WattTime(grid(zone), clock),
+    }
+    with GridServer(sources.get(name) or Uk(grid(zone), clock)) as server:
+        if name == "electricity_maps":
+            yield Case(ElectricityMapsProvider("letmein", basis=BASIS, url=server.url, clock=clock), zone)
+        elif name == "watttime":
+            watttime = WattTimeProvider("ann", "hunter2", url=server.url, clock=clock)
+            yield Case(watttime, zone, Basis.DIRECT_MARGINAL)
+        else:
+            yield Case(UkProvider(url=server.url, clock=clock), zone, Basis.DIRECT_AVERAGE)
+
+
+@pytest.fixture(
+    params=["static", "trace", "trace, repeated", "electricity_maps", "watttime", "uk", "uk, regional"],
+)
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     if request.param == "static":
-        return Case(StaticProvider(480.0, basis=BASIS), knows_every_zone=True, knows_every_hour=True)
-    return Case(TraceProvider(trace(), repeats=request.param == "trace, repeated"))
+        yield Case(StaticProvider(480.0, basis=BASIS), knows_every_zone=True, knows_every_hour=True)
+    elif request.param.startswith("trace"):
+        yield Case(TraceProvider(trace(), repeats=request.param == "trace, repeated"), forecasts=False)
+    else:
+        with served(request.param) as found:
+            yield found
 
 
 def fetch(case: Case, start: float, end: float) -> Sequence[IntensityPoint]:
     """Hours counted from noon."""
-    return case.provider.fetch(ZONE, NOON + start * HOUR, NOON + end * HOUR)
+    return case.provider.fetch(case.zone, NOON + start * HOUR, NOON + end * HOUR)
 
 
 def test_it_has_a_name_that_its_points_carry(case: Case) -> None:
@@ -56,13 +95,18 @@ def test_it_has_a_name_that_its_points_carry(case: Case) -> None:
     assert {point.provider for point in fetch(case, 0, 5)} == {case.provider.name}
 
 
-def test_points_are_of_the_zone_and_of_one_basis(case: Case) -> None:
-    assert {(point.zone, point.basis) for point in fetch(case, 0, 72)} == {(ZONE, BASIS)}
+def test_points_are_of_the_zone_and_of_the_basis_of_the_provider(case: Case) -> None:
+    assert case.provider.basis is case.basis
+    assert {(point.zone, point.basis) for point in fetch(case, 0, KNOWN_H)} == {(case.zone, case.basis)}
 
 
 def test_known_hours_come_once_each_and_ascending(case: Case) -> None:
     starts = [point.start for point in fetch(case, 0, 24)]
     assert starts == [NOON + hour * HOUR for hour in range(24)]
+
+
+def test_the_present_hour_is_known(case: Case) -> None:
+    assert fetch(case, KNOWN_H - 1, KNOWN_H)[0].start == NOON + (KNOWN_H - 1) * HOUR
 
 
 def test_an_unknown_hour_is_absent(case: Case) -> None:
@@ -98,12 +142,36 @@ def test_the_same_question_has_the_same_answer(case: Case) -> None:
 def test_another_zone_is_known_or_refused(case: Case) -> None:
     if case.knows_every_zone:
         assert len(case.provider.fetch("FR", NOON, NOON + HOUR)) == 1
+        assert case.provider.forecast("FR", PRESENT)
     else:
-        with pytest.raises(IntensityUnavailable, match="zone DE, not FR: set SPROUT_ZONE=DE"):
-            case.provider.fetch("FR", NOON, NOON + HOUR)
+        for ask in (
+            lambda: case.provider.fetch("FR", NOON, NOON + HOUR),
+            lambda: case.provider.forecast("FR", PRESENT),
+        ):
+            with pytest.raises(IntensityUnavailable, match=r"FR.*: set SPROUT_ZONE\b.*SPROUT_ZONES.*\.$"):
+                ask()
 
 
 @pytest.mark.parametrize("start", [NOON.replace(tzinfo=None), NOON.astimezone(timezone(timedelta(hours=2)))])
 def test_questions_are_in_utc(case: Case, start: datetime) -> None:
     with pytest.raises(InvalidInput, match="is not a UTC time"):
-        case.provider.fetch(ZONE, start, NOON + HOUR)
+        case.provider.fetch(case.zone, start, NOON + HOUR)
+    with pytest.raises(InvalidInput, match="is not a UTC time"):
+        case.provider.forecast(case.zone, start)
+
+
+def test_a_forecast_begins_with_the_present_hour_or_the_next(case: Case) -> None:
+    forecast = case.provider.forecast(case.zone, PRESENT)
+    assert bool(forecast) == case.forecasts
+    if forecast:
+        present = NOON + (KNOWN_H - 1) * HOUR
+        assert forecast.start in (present, present + HOUR)
+        assert forecast.end >= NOON + (KNOWN_H + FORECAST_H) * HOUR
+        assert forecast.issued_at <= PRESENT
+
+
+def test_a_forecast_is_of_the_zone_the_basis_and_the_provider(case: Case) -> None:
+    forecast = case.provider.forecast(case.zone, PRESENT)
+    if forecast:
+        assert (forecast.zone, forecast.basis, forecast.provider) == (case.zone, case.basis, case.provider.name)
+        assert case.provider.forecast(case.zone, PRESENT) == forecast
