@@ -19,6 +19,7 @@ from app.grid.uk import UkProvider
 from app.grid.watttime import WattTimeProvider
 from app.ports import IntensityProvider
 from tests.support.clock import NOON
+from tests.support.grid import ScriptedProvider
 from tests.support.grid_server import ElectricityMaps, GridClock, GridServer, Source, Uk, WattTime
 
 BASIS = Basis.LIFECYCLE_AVERAGE
@@ -73,11 +74,15 @@ def served(name: str) -> Iterator[Case]:
 
 
 @pytest.fixture(
-    params=["static", "trace", "trace, repeated", "electricity_maps", "watttime", "uk", "uk, regional"],
+    params=["static", "trace", "trace, repeated", "electricity_maps", "watttime", "uk", "uk, regional", "scripted"],
 )
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     if request.param == "static":
         yield Case(StaticProvider(480.0, basis=BASIS), knows_every_zone=True, knows_every_hour=True)
+    elif request.param == "scripted":
+        scripted = ScriptedProvider(forecast_hours=FORECAST_H + 1)
+        scripted.missing.add(NOON + GAP * HOUR)
+        yield Case(scripted, knows_every_zone=True)
     elif request.param.startswith("trace"):
         yield Case(TraceProvider(trace(), repeats=request.param == "trace, repeated"), forecasts=False)
     else:

@@ -9,12 +9,13 @@ from rich.console import Console
 
 from app.cli.directives import show
 from app.domain.intensity import HOUR, IntensityPoint
-from app.services import directives
+from app.services import directives, grid
 from app.store import intensity, results, verdicts
 from tests.support.api import Api, error_of
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, a_result, line, store_batch, store_mix
+from tests.support.grid import ScriptedProvider, a_forecast
 from tests.support.services import Desk, Desks, jsonl
 
 RUN_KEYS = {
@@ -79,7 +80,7 @@ def test_a_mix_says_what_its_own_run_knew(api: Api, desk: Desk) -> None:
     assert found["run"]["outcome"] == "last_good"
     assert found["run"]["intensity"] == {
         "zone": "WORLD", "start": NOON.isoformat(), "intensity_g_per_kwh": 300.0, "basis": "lifecycle-average",
-        "provider": "test", "age_h": 5,
+        "provider": "test", "origin": "last good", "age_h": 5,
     }  # fmt: skip
     kept, new = found["mixes"]
     assert (kept["workload"], kept["floor"], kept["share"], kept["verdicts"]) == ("mail~1", "mail", 1.0, 0)
@@ -150,3 +151,36 @@ def test_a_time_that_cannot_be(api: Api, desk: Desk, since: str) -> None:
     batch_id = desk.submit(jsonl([line()]))
     error = error_of(api("GET", f"/sprout/v1/batches/{batch_id}/results?since={since}"), 400)
     assert error["param"] == "since"
+
+
+def test_carbon_intensity_of_every_zone(desks: Desks) -> None:
+    desk = desks.desk(zone="DE", zones=("DE", "FR"))
+    provider = ScriptedProvider(forecasts={"DE": a_forecast([250.0] * 12, zone="DE")})
+    provider.estimated.add(NOON)
+    grid.refresh(desk.context, provider)
+    de, fr = Api(desk.context).get("/sprout/v1/intensity")["zones"]
+    assert (de["zone"], fr["zone"], de["basis"]) == ("DE", "FR", "lifecycle-average")
+    assert de["present"] == {
+        "intensity_g_per_kwh": 300.0, "origin": "estimated", "provider": "scripted", "start": "2026-03-02T12:00:00Z",
+    }  # fmt: skip
+    assert len(de["past"]) == 24
+    assert de["past"][-1] == {
+        "start": "2026-03-02T11:00:00Z", "intensity_g_per_kwh": 300.0, "origin": "measured", "provider": "scripted",
+    }  # fmt: skip
+    assert [hour["provider"] for hour in de["forecast"][9:13]] == ["test", "test", "built-in", "built-in"]
+    assert de["forecast"][0] == {
+        "start": "2026-03-02T13:00:00Z", "intensity_g_per_kwh": 250.0, "provider": "test", "error_90": None,
+        "issued_at": "2026-03-02T12:00:00Z",
+    }  # fmt: skip
+    assert {hour["provider"] for hour in fr["forecast"]} == {"built-in"}
+    assert (len(de["forecast"]), de["scores"]) == (167, [])
+    desk.clock.advance(hours=1)
+    grid.refresh(desk.context, provider)
+    (score, _) = Api(desk.context).get("/sprout/v1/intensity")["zones"][0]["scores"]
+    assert (score["provider"], score["lead_h"], score["forecasts"], score["mape"]) == ("built-in", 1, 1, 0.0)
+
+
+def test_carbon_intensity_without_any_source(api: Api) -> None:
+    (zone,) = api.get("/sprout/v1/intensity")["zones"]
+    assert (zone["present"]["origin"], zone["present"]["intensity_g_per_kwh"]) == ("static", 480.0)
+    assert (zone["past"], zone["forecast"], zone["scores"]) == ([], [], [])

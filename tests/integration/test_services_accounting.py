@@ -23,6 +23,10 @@ class TickingClock(FakeClock):
     def now(self) -> datetime:
         return self.advance(milliseconds=20)
 
+    def monotonic(self) -> float:
+        self.advance(milliseconds=20)
+        return super().monotonic()
+
 
 def point(desk: Desk, start: datetime, grams: float) -> None:
     settings = desk.context.settings

@@ -41,6 +41,7 @@ class ScriptedProvider:
         knows: bool = True,
         faults: Mapping[str, Exception | IntensityPoint] | None = None,
         forecasts: Mapping[str, Exception | Forecast] | None = None,
+        forecast_hours: int = 0,
     ) -> None:
         self.name = name
         self.basis = basis
@@ -51,10 +52,11 @@ class ScriptedProvider:
         self.faults = dict(faults or {})
         """By zone: what a fetch raises, or a point that does not belong into its answer."""
         self.forecasts = dict(forecasts or {})
-        """By zone: its own forecast, or what asking for it raises."""
+        """By zone: its own forecast, or what asking for it raises; `forecast_hours` of `grams` for the others."""
         self.asked: list[tuple[str, datetime, datetime]] = []
         self.asked_ahead: list[str] = []
         self._knows = knows
+        self._forecast_hours = forecast_hours
 
     def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
         self.asked.append((zone, start, end))
@@ -78,10 +80,19 @@ class ScriptedProvider:
 
     def forecast(self, zone: str, now: datetime) -> Forecast | None:
         self.asked_ahead.append(zone)
-        found = self.forecasts.get(zone)
+        found, start = self.forecasts.get(zone), hour_of(now)
         if isinstance(found, Exception):
             raise found
-        return found
+        if found or not self._forecast_hours:
+            return found
+        return Forecast(
+            zone=zone,
+            basis=self.basis,
+            provider=self.name,
+            issued_at=now,
+            start=start,
+            intensity_g_per_kwh=[self.grams] * self._forecast_hours,
+        )
 
 
 def silent() -> ScriptedProvider:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.cli.stack import connect
+from app.cli.stack import connect, database_url
 from app.domain.errors import ConfigurationError, ServiceUnavailable
 from app.embedded.home import Home
 from tests.support.services import some_settings
@@ -83,3 +83,17 @@ def test_a_stack_that_does_not_start_says_why(home: Path, console: Console, monk
         pass
     assert str(home / "logs") in refusal.value.message
     assert "Starting a stack" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_database_is_the_named_one_or_that_of_the_running_stack(home: Path) -> None:
+    assert database_url(settings(home, database_url="postgresql://named")) == "postgresql://named"
+    owner = Home(home)
+    owner.lock()
+    owner.publish(api_url="http://127.0.0.1:1", database_url="postgresql://private")
+    assert database_url(settings(home)) == "postgresql://private"
+    assert database_url(settings(home, database_url="postgresql://named")) == "postgresql://named"
+
+
+def test_without_any_database(home: Path) -> None:
+    with pytest.raises(ServiceUnavailable, match=r"start one with `sprout up`, or set SPROUT_DATABASE_URL\."):
+        database_url(settings(home))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from app import settings
+from app.cli import grid as module
+from app.cli.grid import grid
+from app.domain.errors import IntensityUnavailable
+from app.embedded.home import Home
+from app.services.context import SystemClock
+from app.store.database import Database
+from tests.support.clock import FakeClock
+from tests.support.grid import ScriptedProvider
+from tests.support.services import Desk
+
+
+@pytest.fixture
+def source(desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedProvider]:
+    """A stack runs on SPROUT_HOME, and its database is the tests'."""
+    for name in [name for name in os.environ if name.startswith("SPROUT_")]:
+        monkeypatch.delenv(name)
+    home = Home(tmp_path / "stack")
+    home.lock()
+    database = desk.context.database
+    assert isinstance(database, Database)
+    home.publish(api_url="http://127.0.0.1:1", database_url=database.raw().url.render_as_string(hide_password=False))
+    monkeypatch.setenv("SPROUT_HOME", str(home.path))
+    monkeypatch.setenv("SPROUT_ZONES", '["WORLD", "FR"]')
+    found = ScriptedProvider()
+    monkeypatch.setattr(module, "provider", lambda _: found)
+    monkeypatch.setattr(SystemClock, "now", lambda _: clock.now())
+    settings.load.cache_clear()
+    yield found
+    settings.load.cache_clear()
+
+
+def test_backfill_writes_to_the_running_stack_s_database(desk: Desk, source: ScriptedProvider) -> None:
+    result = CliRunner().invoke(grid, ["backfill", "--days", "3"])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines() == [
+        f"{zone}: 73 hours of the past 3 days are new or have another figure." for zone in ("WORLD", "FR")
+    ]
+    assert desk.rows("SELECT zone, count(*) FROM intensity GROUP BY 1 ORDER BY 1") == [("FR", 73), ("WORLD", 73)]
+
+
+def test_backfill_of_one_zone(desk: Desk, source: ScriptedProvider) -> None:
+    assert "there is no zone 'XX', only WORLD, FR." in CliRunner().invoke(grid, ["backfill", "--zone", "XX"]).output
+    assert CliRunner().invoke(grid, ["backfill", "--zone", "FR"]).exit_code == 0
+    assert desk.rows("SELECT zone, count(*) FROM intensity GROUP BY 1") == [("FR", 721)]
+
+
+def test_backfill_says_what_is_wrong(source: ScriptedProvider) -> None:
+    source.faults["FR"] = IntensityUnavailable("The token has no access to zone FR.")
+    result = CliRunner().invoke(grid, ["backfill", "--days", "1"])
+    assert result.output.startswith("WORLD: 25 hours")
+    assert isinstance(result.exception, IntensityUnavailable)
