@@ -12,7 +12,7 @@ from typing import Any
 from cachetools import TTLCache
 
 from app.domain.errors import IntensityUnavailable
-from app.domain.intensity import Basis, Forecast, IntensityPoint
+from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint
 from app.domain.units import hour_of
 from app.grid.http import Api, Question, Reply, understanding
 from app.grid.pace import Time
@@ -47,10 +47,13 @@ class ElectricityMapsProvider:
         known = [hour for hour in asked if hour <= self._api.clock.now()]
         if not known:
             return []
-        bodies = self._past(zone, known)
-        with understanding(self._api.name, f"past hours of {zone}"):
-            points = hourly(point for body in bodies for point in self._points(zone, body))
-        return [point for point in points if known[0] <= point.start <= known[-1]]
+        points: list[IntensityPoint] = []
+        for since, until in spans(known, LONGEST):
+            body = self._ask("past-range", zone, start=iso(since), end=iso(until))
+            if body is None:
+                return self._hours(zone, self._recent(zone), known[0], known[-1] + HOUR)
+            points += self._hours(zone, body, since, until)
+        return points
 
     def forecast(self, zone: str, now: datetime) -> Forecast | None:
         hour_of(now)  # refuses what is not UTC before anything is asked
@@ -61,22 +64,19 @@ class ElectricityMapsProvider:
             issued_at = moment(body["updatedAt"]) if body.get("updatedAt") else now
             return forecast_of(self._points(zone, body), now=now, issued_at=issued_at)
 
-    def _past(self, zone: str, hours: Sequence[datetime]) -> Sequence[Mapping[str, Any]]:
-        bodies = []
-        for start, end in spans(hours, LONGEST):
-            body = self._ask("past-range", zone, start=iso(start), end=iso(end))
-            if body is None:
-                break
-            bodies.append(body)
-        else:
-            return bodies
+    def _recent(self, zone: str) -> dict[str, Any]:
+        """What plans without `past-range` have."""
         body = self._ask("history", zone) or self._ask("latest", zone)
         if body is None:
             raise IntensityUnavailable(
                 f"The plan of {TOKEN} gives no past hours of zone {zone}, not even the newest one: {ZONES}, to a zone "
-                "of the plan, or extend the plan."
+                "of the plan, or check the token."
             )
-        return [body]
+        return body
+
+    def _hours(self, zone: str, body: Mapping[str, Any], start: datetime, end: datetime) -> Sequence[IntensityPoint]:
+        with understanding(self._api.name, f"past hours of {zone}"):
+            return [point for point in hourly(self._points(zone, body)) if start <= point.start < end]
 
     def _ask(self, path: str, zone: str, **params: str) -> dict[str, Any] | None:
         """The body; None if the plan lacks this endpoint for this zone."""

@@ -103,7 +103,7 @@ class Api:
         self._timeout_s = timeout_s
         self._pace = Pace(per_second, self.clock)
         self._lock = threading.Lock()
-        self._known: TTLCache[object, Reply] = TTLCache(64, REMEMBERED_S, timer=self.clock.monotonic)
+        self._known: TTLCache[object, Reply] = TTLCache(32, REMEMBERED_S, timer=self.clock.monotonic)
 
     def get(self, question: Question, *, remember: bool = True) -> Reply:
         """The reply; a successful one is remembered for a minute.

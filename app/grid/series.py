@@ -85,8 +85,8 @@ def moment(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
-def iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def iso(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def number(value: object) -> float:

@@ -20,7 +20,7 @@ from app.grid.series import ZONES, forecast_of, hourly, hours_in, moment, number
 URL = "https://api.carbonintensity.org.uk"
 PER_SECOND = 2.0
 LONGEST = timedelta(days=13)
-"""Of one question for past hours: a day less than is allowed, since the answer may begin before the question."""
+"""Of one question for past hours: a day less than is allowed, since the answer begins before the question."""
 PARTS = 2
 """Half-hours in an hour."""
 ZONE = re.compile(r"GB(?:-(?P<outward>[A-Z]{1,2}[0-9][0-9A-Z]?))?")
@@ -42,12 +42,14 @@ class UkProvider:
         now = self._api.clock.now()
         known = [hour for hour in asked if hour <= now]
         path = _path(zone)
-        rows: list[Any] = []
+        points: list[IntensityPoint] = []
         for since, until in spans(known, LONGEST):
-            rows += self._rows(path(f"{_time(since)}/{_time(until)}"), zone)
-        with understanding(self._api.name, f"past half-hours of {zone}"):
-            points = hourly((point for point in self._points(zone, rows) if point.start <= now), parts=PARTS)
-        return [point for point in points if known[0] <= point.start <= known[-1]]
+            rows = self._rows(path(f"{_time(since)}/{_time(until)}"), zone)
+            with understanding(self._api.name, f"past half-hours of {zone}"):
+                found = hourly((point for point in self._points(zone, rows) if point.start <= now), parts=PARTS)
+                # The answer begins with the half-hour that ends where the question starts.
+                points += [point for point in found if since <= point.start < until]
+        return points
 
     def forecast(self, zone: str, now: datetime) -> Forecast | None:
         rows = self._rows(_path(zone)(f"{_time(hour_of(now))}/fw48h"), zone)

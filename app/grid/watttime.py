@@ -53,13 +53,14 @@ class WattTimeProvider:
     def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
         asked = hours_in(start, end)
         known = [hour for hour in asked if hour <= self._api.clock.now()]
-        bodies = [
-            self._body("historical", zone, start=iso(since), end=iso(until)) for since, until in spans(known, LONGEST)
-        ]
-        with understanding(self._api.name, f"past hours of {zone}"):
-            parts = max(map(_parts, bodies), default=1)
-            points = hourly((point for body in bodies for point in self._points(zone, body)), parts=parts)
-        return [point for point in points if known[0] <= point.start <= known[-1]]
+        points: list[IntensityPoint] = []
+        for since, until in spans(known, LONGEST):
+            reply = self._reply("historical", zone, start=iso(since), end=iso(until))
+            body = self._checked(reply, "historical", zone)
+            with understanding(self._api.name, f"past hours of {zone}"):
+                found = hourly(self._points(zone, body), parts=_parts(body))
+                points += [point for point in found if since <= point.start < until]
+        return points
 
     def forecast(self, zone: str, now: datetime) -> Forecast | None:
         hour_of(now)  # refuses what is not UTC before anything is asked
@@ -73,9 +74,6 @@ class WattTimeProvider:
             generated = body["meta"].get("generated_at")
             issued_at = moment(generated) if generated else now
             return forecast_of(self._points(zone, body), now=now, issued_at=issued_at)
-
-    def _body(self, path: str, zone: str, **params: str) -> Mapping[str, Any]:
-        return self._checked(self._reply(path, zone, **params), path, zone)
 
     def _reply(self, path: str, zone: str, **params: str) -> Reply:
         """With one new token if the old one is not accepted any more."""
