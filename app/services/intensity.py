@@ -150,7 +150,7 @@ def _due(
     replaces = not is_declared and settled is not None and settled.provider == Origin.STATIC
     if last is not None and asked and not replaces and (is_final or now - last < RETRY):
         return None
-    whole = last is None or replaces or now - last > RECENT / 2 or (hour.hour == 0 and not asked)
+    whole = last is None or replaces or now - last > RECENT / 2 or last.date() < hour.date()
     first = hour - (PAST if whole else RECENT)
     stored = intensity.between(connection, zone, basis, first, hour + HOUR)
     final = {

@@ -158,6 +158,19 @@ def test_results_and_windows_are_priced_with_their_hour(
     assert desk.rows("SELECT DISTINCT intensity_g_per_kwh, intensity_basis, intensity_origin FROM windows") == priced
 
 
+def test_a_worker_prices_with_its_own_zone(desks: Desks, engine: EchoEngine) -> None:
+    desks.clock = TickingClock()
+    desk = desks.desk(zone="FR", zones=("FR", "DE"))
+    point(desk, NOON, 50.0)
+    point(desks.desk(zone="DE"), NOON, 400.0)
+    desk.validated(jsonl([line()]))
+    worker = desk.worker(engine)
+    desk.work(worker)
+    worker.accountant.settle(store=True)
+    for table in ("results", "windows"):
+        assert desk.rows(f"SELECT DISTINCT zone, intensity_g_per_kwh FROM {table}") == [("FR", 50.0)]
+
+
 def test_the_hardware_is_that_of_the_settings(desks: Desks) -> None:
     found = desks.desk(pue=1.2, embodied_g=5.0, lifetime_s=9.0).context.hardware
     assert found == Hardware(pue=1.2, embodied_g=5.0, lifetime_s=9.0)
