@@ -150,6 +150,8 @@ class Task(StrEnum):
     """Recompute the directive mixes."""
     DISCOVER = "sprout.discover"
     """Learn the classes of prompts anew, when it is time."""
+    PLAN = "sprout.plan"
+    """Lay the open batches out anew over the hours to come."""
     RECONCILE = "sprout.reconcile"
     """Find lost work and ring for it again."""
 
@@ -161,16 +163,16 @@ class Task(StrEnum):
 class Dispatcher(Protocol):
     """The bell: wakes workers. Losing a message loses nothing, because PostgreSQL holds the work."""
 
-    def send(self, task: Task, argument: str) -> None:
-        """Ask for `task(argument)` on the task's queue.
+    def send(self, task: Task, argument: str, *, place: str = "") -> None:
+        """Ask for `task(argument)` on the task's queue; on that of the workers in the zone `place`, if one is named.
 
         Raises:
             DispatchUnavailable: the broker cannot be reached.
         """
         ...
 
-    def depth(self, queue: Queue) -> int:
-        """Messages waiting in `queue`.
+    def depth(self, queue: Queue, *, place: str = "") -> int:
+        """Messages waiting in `queue`, or in that of the zone `place`.
 
         Raises:
             DispatchUnavailable: the broker cannot be reached.

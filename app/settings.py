@@ -182,6 +182,16 @@ class Settings(BaseSettings):
         return self.intensity_basis or BASES[self.intensity_provider][0]
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """The zones as shards and queues name them: an empty name for the default one."""
+        return ("", *self.all_zones[1:])
+
+    @property
+    def place(self) -> str:
+        """Where this process is."""
+        return "" if self.zone == self.all_zones[0] else self.zone
+
+    @property
     def all_zones(self) -> tuple[str, ...]:
         """Every zone that has workers, the default one first."""
         return self.zones or (self.zone,)

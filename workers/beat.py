@@ -9,6 +9,9 @@ from workers.celery import app
 INTENSITY_S = 60.0
 """How often it is looked whether the present hour's intensity is known: a new hour must not wait for a period."""
 
+PLAN_S = 60.0
+"""How often the open batches are planned anew: forecasts, capacity and backlog change meanwhile."""
+
 DISCOVERY_S = 3600.0
 """How often it is looked whether classes of prompts are due: the first ones must not wait for a day of uptime."""
 
@@ -28,6 +31,7 @@ def _every(seconds: float, task: Task) -> dict[str, object]:
 app.conf.beat_schedule = {
     "directive mixes": _every(settings.period_s, Task.RECOMPUTE),
     "carbon intensity": _every(min(INTENSITY_S, settings.period_s), Task.REFRESH),
+    "plan of batches": _every(min(PLAN_S, settings.period_s), Task.PLAN),
     "classes of prompts": _every(min(DISCOVERY_S, settings.discover_s), Task.DISCOVER),
     "reconciliation": _every(settings.tick_s, Task.RECONCILE),
 }

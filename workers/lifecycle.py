@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import signals
 
+from app.broker.celery import queue_name
 from app.composition import build_context, engine_model
 from app.grid.providers import provider
 from app.ports import Engine, IntensityProvider, Meter, Queue, Task
@@ -21,6 +22,8 @@ from app.services.generation import Worker
 from app.settings import Settings, load
 
 log = logging.getLogger(__name__)
+
+SHORTEST_WINDOW_S = 0.2
 
 _worker: Worker | None = None
 
@@ -46,9 +49,9 @@ def worker() -> Worker:
 def start(sender: str, instance: Any, **_: object) -> None:
     """Load the engine before the first message is taken, if this worker consumes `generate`."""
     global _worker
-    if Queue.GENERATE not in instance.app.amqp.queues.consume_from:
-        return
     settings = load()
+    if queue_name(Queue.GENERATE, settings.place) not in instance.app.amqp.queues.consume_from:
+        return
     try:
         engine = build_engine(settings)
         accountant = Accountant(context(), engine, build_meter(settings, engine), worker=sender)
@@ -62,7 +65,9 @@ def start(sender: str, instance: Any, **_: object) -> None:
 
 def _keep_settling(owner: Worker) -> None:
     """Close windows while nothing runs too: idleness is metered."""
-    while not owner.stopping.wait(WINDOW_S):
+    # Windows of a rehearsal are as short as its hours.
+    pause_s = max(WINDOW_S / load().clock_speed, SHORTEST_WINDOW_S)
+    while not owner.stopping.wait(pause_s):
         try:
             owner.accountant.settle()
         except Exception:

@@ -18,8 +18,9 @@ YEAR_9999 = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 @router.get("/directives")
-def current_directives(context: Services, tenant: Caller) -> Any:
-    """The directive mix of every workload, or of each of its strata, and why it is what it is.
+def current_directives(context: Services, tenant: Caller, zone: Text | None = None) -> Any:
+    """The directive mix of every workload, or of each of its strata, and why it is what it is; for the workers of the
+    default zone, or of `zone`.
 
     `run`, the latest one, is null before the first:
 
@@ -40,7 +41,7 @@ def current_directives(context: Services, tenant: Caller) -> Any:
     - `levels`: by name (`L0`), those that may be used: `energy_j` and `device_s` expected of a request, `claimed_gain`
       in quality over L0 at the policy's confidence, its `mean_gain`, `evidence` and `verdicts`.
     """
-    return directives.explained(context, tenant)
+    return directives.explained(context, tenant, zone)
 
 
 @router.get("/intensity")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from celery import Celery
 from kombu import entity
 from kombu.exceptions import OperationalError
@@ -16,13 +18,18 @@ def _queue(name: str) -> entity.Queue:
     return entity.Queue(name, entity.Exchange(name), routing_key=name)
 
 
+def queue_name(queue: Queue, place: str) -> str:
+    """The queue as the broker knows it: each zone but the default one has one of its own."""
+    return f"{queue}.{place}" if place else queue
+
+
 def celery_app(settings: Settings) -> Celery:
     """Raises ConfigurationError without a broker URL."""
     if settings.broker_url is None:
         raise ConfigurationError("SPROUT_BROKER_URL is not set: name a Redis or Valkey, or run `sprout up`.")
     app = Celery("sprout", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
-        task_queues=[_queue(name) for name in Queue],
+        task_queues=[_queue(name) for name in (*Queue, *_elsewhere(settings))],
         task_default_queue=Queue.SCHEDULE,
         task_routes={task: {"queue": task.queue} for task in Task},
         # A message is acknowledged before it runs. The lease in PostgreSQL says what is unfinished, and late
@@ -49,23 +56,28 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
+def _elsewhere(settings: Settings) -> Sequence[str]:
+    return [queue_name(Queue.GENERATE, place) for place in settings.places if place]
+
+
 class CeleryDispatcher:
     """Sends tasks by name; knows nothing of the code that runs them."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send(self, task: Task, argument: str) -> None:
+    def send(self, task: Task, argument: str, *, place: str = "") -> None:
         try:
             # One attempt: what could not be sent now is sent by the next reconciliation.
-            self._app.send_task(task, args=(argument,), queue=task.queue, retry=False)
+            self._app.send_task(task, args=(argument,), queue=queue_name(task.queue, place), retry=False)
         except (OperationalError, OSError) as exc:
             raise DispatchUnavailable(f"The message broker does not answer: {exc}") from exc
 
-    def depth(self, queue: Queue) -> int:
+    def depth(self, queue: Queue, *, place: str = "") -> int:
+        name = queue_name(queue, place)
         try:
             with self._app.connection_for_write() as connection:
-                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+                return int(connection.default_channel.queue_declare(name, passive=True).message_count)
         except connection.channel_errors:
             return 0
         except (OperationalError, OSError, *connection.connection_errors) as exc:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from app.broker.celery import queue_name
 from app.domain.errors import ConfigurationError
 from app.ports import Queue
 from app.settings import Settings
@@ -41,13 +42,18 @@ def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None)
         "worker",
         "--pool=threads",
         f"--concurrency={threads}",
-        f"--queues={','.join(queues)}",
+        f"--queues={','.join(_consumed(settings, queues))}",
         f"--hostname={name or queues[0]}@%h",
         "--loglevel=INFO",
         "--without-gossip",
         "--without-mingle",
         "--task-events",
     )
+
+
+def _consumed(settings: Settings, queues: Sequence[Queue]) -> Sequence[str]:
+    """A generation worker takes the shards of its own zone."""
+    return [queue_name(queue, settings.place if queue is Queue.GENERATE else "") for queue in queues]
 
 
 def flower(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[str]:

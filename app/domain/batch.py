@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 
@@ -19,6 +20,43 @@ class Schedule(StrEnum):
     """As soon as there is room."""
     CARBON = "carbon"
     """In the cleanest hours that are forecast, as far as its deadline allows."""
+
+
+SCHEDULE_KEY = "sprout_schedule"
+ZONES_KEY = "sprout_zones"
+"""Metadata keys by which a batch chooses its schedule and says in which zones it may run."""
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Raises InvalidInput."""
+    try:
+        return Schedule(text)
+    except ValueError as exc:
+        known = " and ".join(f"'{schedule}'" for schedule in Schedule)
+        raise InvalidInput(
+            f"Invalid value: {text[:80]!r}. Supported schedules are {known}.", param=f"metadata.{SCHEDULE_KEY}"
+        ) from exc
+
+
+ANY_ZONE = "any"
+
+
+def parse_zones(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """`GB,FR`, or `any` for all that are known. Names are those of `known`, of which the first is the default.
+
+    Raises:
+        InvalidInput: a zone that has no workers.
+    """
+    wanted = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if wanted == (ANY_ZONE,):
+        return tuple(known)
+    if unknown := [name for name in wanted if name not in known]:
+        raise InvalidInput(
+            f"There are no workers in the zone {unknown[0][:80]!r}: choose among {', '.join(known)}, or say "
+            f"'{ANY_ZONE}'. SPROUT_ZONES names them.",
+            param=f"metadata.{ZONES_KEY}",
+        )
+    return wanted
 
 
 class BatchStatus(StrEnum):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.domain.batch import BatchStatus, parse_completion_window
+from app.domain.batch import (
+    SCHEDULE_KEY,
+    ZONES_KEY,
+    BatchStatus,
+    Schedule,
+    parse_completion_window,
+    parse_schedule,
+    parse_zones,
+)
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.request import ENDPOINTS, RequestDefaults, batch_controls
 from app.ports import Task
@@ -42,13 +50,15 @@ def create(
     """Accept a batch for validation.
 
     Raises:
-        InvalidInput: an unknown endpoint, window, purpose or metadata.
+        InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
         NotFound: no such input file.
     """
     _check_endpoint(endpoint)
     window = parse_completion_window(completion_window)
-    _check_metadata(metadata or {})
+    stated = metadata or {}
+    _check_metadata(stated)
     request_defaults(context, endpoint, metadata)
+    zones = parse_zones(stated[ZONES_KEY], context.settings.all_zones) if ZONES_KEY in stated else ()
     now = context.clock.now()
     batch = Batch(
         id=new_id("batch_"),
@@ -61,6 +71,8 @@ def create(
         created_at=now,
         expires_at=now + window,
         sent_at=now,
+        schedule=parse_schedule(stated.get(SCHEDULE_KEY, Schedule.ASAP)),
+        zones=zones,
     )
     with context.database.transaction() as connection:
         _check_purpose(files.get(connection, tenant, input_file_id))

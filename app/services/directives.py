@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.domain.errors import IntensityUnavailable, InvalidInput, OptimizerFailed
+from app.domain.errors import IntensityUnavailable, InvalidInput, NotFound, OptimizerFailed
 from app.domain.optimizer import FloorRule
 from app.domain.policy import Decision, DirectivePolicy
 from app.domain.workload import floor_of
@@ -44,50 +44,59 @@ def ours(settings: Settings) -> DirectivePolicy:
     return DirectivePolicy(name="OURS", rule=rule, confidence=settings.confidence)
 
 
-def recompute(context: Context, provider: IntensityProvider) -> OptimizerRun:
-    """Bring intensity and profiles up to date, decide, and store inputs, solver status and mixes.
+def recompute(context: Context, provider: IntensityProvider) -> Sequence[OptimizerRun]:
+    """Bring intensity and profiles up to date, decide for every zone, and store inputs, solver status and mixes.
 
     A provider that does not answer is no reason to stop: the last known intensity serves until it is stale.
     """
     settings, now = context.settings, context.clock.now()
-    try:
-        refresh(context, provider)
-    except IntensityUnavailable as exc:
-        log.warning("carbon intensity: %s", exc.message)
+    refresh(context, provider)
     with context.database.transaction() as connection:
         measured = results.measured_profiles(connection, TENANT, settings.served_name, now - PAST)
         profiles.put(connection, TENANT, settings.served_name, measured, now)
-        known = {*mixes.current(connection, TENANT), *(profile.workload for profile in measured)}
-        return _decide(context, connection, TENANT, known, now)
+        names = {profile.workload for profile in measured}
+        return [
+            _decide(context, connection, TENANT, zone, names | set(mixes.current(connection, TENANT, zone)), now)
+            for zone in settings.all_zones
+        ]
 
 
 def ensure_mixes(context: Context, connection: Connection, tenant: str, workloads: Iterable[str]) -> None:
     """Give workloads that were never seen a mix at once, instead of at the end of the period."""
-    known = set(mixes.current(connection, tenant))
-    new = set(workloads) - known
-    if new:
-        _decide(context, connection, tenant, known | new, context.clock.now())
+    wanted = set(workloads)
+    for zone in context.settings.all_zones:
+        known = set(mixes.current(connection, tenant, zone))
+        if wanted - known:
+            _decide(context, connection, tenant, zone, known | wanted, context.clock.now())
 
 
 def _decide(
-    context: Context, connection: Connection, tenant: str, workloads: Iterable[str], now: datetime
+    context: Context, connection: Connection, tenant: str, zone: str, workloads: Iterable[str], now: datetime
 ) -> OptimizerRun:
     settings = context.settings
     policy = ours(settings)
-    situation = observation.look(connection, settings, tenant, workloads, now)
+    situation = observation.look(connection, settings, tenant, workloads, now, zone)
     inputs = explanation.inputs(policy, situation, context.hardware)
     try:
         decision = policy.decide(situation.observation(settings.levels, context.hardware))
     except (IntensityUnavailable, InvalidInput, OptimizerFailed) as exc:
-        return _fall_back(connection, settings, tenant, inputs, exc.message, now)
-    return _store(connection, tenant, decision, inputs, explanation.kept(policy, situation.workloads, decision), now)
+        return _fall_back(connection, settings, tenant, zone, inputs, exc.message, now)
+    reason = explanation.kept(policy, situation.workloads, decision)
+    return _store(connection, tenant, zone, decision, inputs, reason, now)
 
 
 def _store(
-    connection: Connection, tenant: str, decision: Decision, inputs: Mapping[str, Any], reason: str, now: datetime
+    connection: Connection,
+    tenant: str,
+    zone: str,
+    decision: Decision,
+    inputs: Mapping[str, Any],
+    reason: str,
+    now: datetime,
 ) -> OptimizerRun:
     run = OptimizerRun(
         id=new_id("run_"),
+        zone=zone,
         created_at=now,
         outcome="solved",
         solver_status=decision.solver_status,
@@ -103,13 +112,20 @@ def _store(
 
 
 def _fall_back(
-    connection: Connection, settings: Settings, tenant: str, inputs: Mapping[str, Any], fault: str, now: datetime
+    connection: Connection,
+    settings: Settings,
+    tenant: str,
+    zone: str,
+    inputs: Mapping[str, Any],
+    fault: str,
+    now: datetime,
 ) -> OptimizerRun:
     """Keep the last good mixes while they are fresh, else go to L0; either way say why."""
-    last = mixes.newest_solved(connection, tenant)
+    last = mixes.newest_solved(connection, tenant, zone)
     fresh = last is not None and now - last.created_at <= STALE_MIX
     run = OptimizerRun(
         id=new_id("run_"),
+        zone=zone,
         created_at=now,
         outcome="last_good" if fresh else "l0",
         solver_status="not solved",
@@ -117,7 +133,7 @@ def _fall_back(
         inputs={**inputs, "floor_fraction": None},
     )
     log.warning("directive mixes: %s", run.reason)
-    kept = mixes.current(connection, tenant) if fresh else {}
+    kept = mixes.current(connection, tenant, zone) if fresh else {}
     at_l0 = (1.0, *(0.0 for _ in range(settings.levels - 1)))
     missing = [name for name in inputs["workloads"] if name not in kept]
     mixes.add(connection, tenant, run, [_mix(name, inputs, at_l0, now, binding=False) for name in missing])
@@ -137,17 +153,19 @@ def _mix(
     )
 
 
-def current(context: Context, tenant: str) -> tuple[OptimizerRun | None, Sequence[DirectiveMix]]:
-    """The latest run and the mix of every workload."""
-    with context.database.transaction() as connection:
-        return mixes.newest_run(connection, tenant), list(mixes.current(connection, tenant).values())
+def explained(context: Context, tenant: str, zone: str | None = None) -> Mapping[str, Any]:
+    """The latest run and the mix of every workload in a zone, each mix with what the run that gave it knew of the
+    workload; the default zone's where none is named.
 
-
-def explained(context: Context, tenant: str) -> Mapping[str, Any]:
-    """The latest run and the mix of every workload, each mix with what the run that gave it knew of the workload."""
+    Raises:
+        NotFound: no worker can be in that zone.
+    """
+    where = zone or context.settings.all_zones[0]
+    if where not in context.settings.all_zones:
+        raise NotFound(f"There is no zone '{where}': SPROUT_ZONES names {', '.join(context.settings.all_zones)}.")
     with context.database.transaction() as connection:
-        run = mixes.newest_run(connection, tenant)
-        found = mixes.current(connection, tenant).values()
+        run = mixes.newest_run(connection, tenant, where)
+        found = mixes.current(connection, tenant, where).values()
         reasons = mixes.reasons(connection, [mix.id for mix in found])
     return {
         "run": _run(run) if run else None,

@@ -12,8 +12,9 @@ from app.store import shards
 
 log = logging.getLogger(__name__)
 
-QUEUE_DEPTH = 32
-"""Shards kept waiting in the broker: enough to keep workers busy, few enough that a lost broker loses little."""
+QUEUE_DEPTH = 16
+"""Shards kept waiting in the broker of a zone: enough to keep workers busy, few enough that a lost broker loses little
+and that urgent work, which can only be put behind them, need not wait long."""
 
 
 def ring(context: Context, task: Task, argument: str) -> None:
@@ -25,22 +26,30 @@ def ring(context: Context, task: Task, argument: str) -> None:
 
 
 def ring_for_shards(context: Context) -> int:
-    """Top the generate queue up with released shards; returns how many were sent."""
+    """Top the generate queue of every zone up with released shards; returns how many were sent."""
+    return sum(_ring_in(context, place) for place in context.settings.places)
+
+
+def _ring_in(context: Context, place: str) -> int:
     settings = context.settings
     sent = 0
     found: list[str] = []
     try:
-        room = QUEUE_DEPTH - context.dispatcher.depth(Queue.GENERATE)
+        room = QUEUE_DEPTH - context.dispatcher.depth(Queue.GENERATE, place=place)
         if room <= 0:
             return 0
         with context.database.transaction() as connection:
             found = list(
                 shards.waiting(
-                    connection, limit=room, now=context.clock.now(), resend=timedelta(seconds=settings.resend_s)
+                    connection,
+                    place=place,
+                    limit=room,
+                    now=context.clock.now(),
+                    resend=timedelta(seconds=settings.resend_s),
                 )
             )
         for shard_id in found:
-            context.dispatcher.send(Task.GENERATE, shard_id)
+            context.dispatcher.send(Task.GENERATE, shard_id, place=place)
             sent += 1
     except DispatchUnavailable as exc:
         log.warning("%d shards wait: %s", len(found) - sent, exc.message)

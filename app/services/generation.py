@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -155,13 +156,18 @@ def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
         found = shards.lease(
-            connection, shard_id, owner=worker.name, now=now, duration=timedelta(seconds=settings.lease_s)
+            connection,
+            shard_id,
+            place=settings.place,
+            owner=worker.name,
+            now=now,
+            duration=timedelta(seconds=settings.lease_s),
         )
         if found is None:
             return None
         shard = found.shard
         waiting = requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line)
-        known = mixes.current(connection, shard.tenant_id)
+        known = mixes.current(connection, shard.tenant_id, settings.zone)
     # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
     current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
     drawn = {
@@ -204,12 +210,12 @@ def record(
     """
     worker.accountant.settle(store=done)
     charged = [(completion, worker.accountant.charge(completion.key)) for completion in group]
-    deadline = context.clock.monotonic() + context.settings.lease_s
+    deadline = time.monotonic() + context.settings.lease_s / context.settings.clock_speed
     while True:
         try:
             return _write(context, worker, shard, charged, done=done)
         except ServiceUnavailable as exc:
-            if context.clock.monotonic() > deadline or worker.stopping.wait(GROUP_S):
+            if time.monotonic() > deadline or worker.stopping.wait(GROUP_S):
                 raise
             log.warning("results of shard %s wait for PostgreSQL: %s", shard.lease.shard.id, exc)
 

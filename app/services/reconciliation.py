@@ -57,6 +57,7 @@ def _recover(context: Context, connection: Connection, shard: Shard, unanswered:
                 batch_id=shard.batch_id,
                 ranges=halves,
                 now=context.clock.now(),
+                place=shard.zone,
                 losses=losses,
             )
         case AfterLoss.POISON:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
@@ -12,7 +13,7 @@ from app.domain.batch import BatchStatus
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine, NotFound
 from app.domain.request import Request, RequestDefaults, parse_line
 from app.ports import Tokenizer
-from app.services import directives, discovery
+from app.services import deferral, directives, discovery
 from app.services.batches import request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -123,18 +124,24 @@ def validate(context: Context, batch_id: str) -> None:
             batches.move(connection, batch_id, BatchStatus.FAILED, now, errors=errors)
             log.info("batch %s failed validation: %s", batch_id, errors[0]["message"])
             return
-        shards.add(
-            connection,
-            tenant=batch.tenant_id,
-            batch_id=batch_id,
-            ranges=requests.ranges(connection, batch_id, context.settings.shard_size),
-            now=now,
-        )
-        directives.ensure_mixes(context, connection, batch.tenant_id, requests.workloads(connection, batch_id))
-        if not batches.move(connection, batch_id, BatchStatus.IN_PROGRESS, now, total=total):
+        if not _admit(context, connection, batch, total):
             connection.rollback()  # it was cancelled or expired meanwhile
             return
     ring_for_shards(context)
+
+
+def _admit(context: Context, connection: Connection, batch: Batch, total: int) -> bool:
+    """Cut shards, see to it that every workload has a mix, and plan; False if the batch cannot run any more."""
+    now = context.clock.now()
+    ranges = requests.ranges(connection, batch.id, context.settings.shard_size)
+    shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=ranges, now=now)
+    shares = requests.composition(connection, batch.id)
+    directives.ensure_mixes(context, connection, batch.tenant_id, {share.workload for share in shares})
+    composition = [asdict(share) for share in shares]
+    if not batches.move(connection, batch.id, BatchStatus.IN_PROGRESS, now, total=total, composition=composition):
+        return False
+    deferral.plan_open(context, connection)
+    return True
 
 
 def _store_requests(context: Context, connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]], int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, update
 
-from app.domain.batch import MOVES, BatchStatus
+from app.domain.batch import MOVES, BatchStatus, Schedule
 from app.domain.errors import NotFound
 from app.domain.shard import ShardState
 from app.store.tables import batches, shards
@@ -42,6 +42,15 @@ class Batch:
     cancelling_at: datetime | None = None
     cancelled_at: datetime | None = None
     sent_at: datetime | None = None
+    schedule: Schedule = Schedule.ASAP
+    zones: Sequence[str] = ()
+    """Where it may run, the default zone if empty."""
+    composition: Sequence[Mapping[str, Any]] = ()
+    """`workload`, `pinned_level`, `requests`: how many of its lines are alike; empty until it is validated."""
+    promise: Mapping[str, Any] | None = None
+    """The first plan: `app.services.deferral` says what is in it."""
+    plan: Mapping[str, Any] | None = None
+    """The newest one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +63,15 @@ class Counts:
 
 def _batch(row: Row[Any]) -> Batch:
     values = dict(row._mapping)
-    return Batch(**{**values, "status": BatchStatus(values["status"])})
+    values |= {"status": BatchStatus(values["status"]), "schedule": Schedule(values["schedule"])}
+    values |= {name: tuple(values[name]) for name in ("zones", "composition")}
+    return Batch(**values)
 
 
 def add(connection: Connection, batch: Batch) -> None:
-    connection.execute(insert(batches).values(**vars(batch)))
+    connection.execute(
+        insert(batches).values(**{**vars(batch), "zones": list(batch.zones), "composition": list(batch.composition)})
+    )
 
 
 def get(connection: Connection, tenant: str, batch_id: str) -> Batch:

@@ -29,6 +29,8 @@ class DirectiveMix:
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRun:
     id: str
+    zone: str
+    """Of the workers that draw from its mixes."""
     created_at: datetime
     outcome: Outcome
     solver_status: str
@@ -39,18 +41,25 @@ class OptimizerRun:
 def add(connection: Connection, tenant: str, run: OptimizerRun, mixes: Sequence[DirectiveMix]) -> None:
     connection.execute(insert(optimizer_runs).values(tenant_id=tenant, **vars(run)))
     rows = [
-        {**vars(mix), "probabilities": list(mix.probabilities), "run_id": run.id, "tenant_id": tenant} for mix in mixes
+        {
+            **vars(mix),
+            "probabilities": list(mix.probabilities),
+            "run_id": run.id,
+            "tenant_id": tenant,
+            "zone": run.zone,
+        }
+        for mix in mixes
     ]
     if rows:
         connection.execute(insert(directive_mixes), rows)
 
 
-def current(connection: Connection, tenant: str) -> Mapping[str, DirectiveMix]:
-    """The newest mix of each workload."""
+def current(connection: Connection, tenant: str, zone: str) -> Mapping[str, DirectiveMix]:
+    """The newest mix of each workload, for the workers of a zone."""
     names = ("id", "workload", "probabilities", "evidence", "binding", "created_at")
     query = (
         select(*(directive_mixes.c[name] for name in names))
-        .where(directive_mixes.c.tenant_id == tenant)
+        .where(directive_mixes.c.tenant_id == tenant, directive_mixes.c.zone == zone)
         .ext(distinct_on(directive_mixes.c.workload))
         .order_by(directive_mixes.c.workload, directive_mixes.c.created_at.desc())
     )
@@ -77,11 +86,11 @@ def reasons(connection: Connection, mix_ids: Sequence[str]) -> Mapping[str, Mapp
     }
 
 
-def newest_run(connection: Connection, tenant: str) -> OptimizerRun | None:
-    names = ("id", "created_at", "outcome", "solver_status", "reason", "inputs")
+def newest_run(connection: Connection, tenant: str, zone: str) -> OptimizerRun | None:
+    names = ("id", "zone", "created_at", "outcome", "solver_status", "reason", "inputs")
     query = (
         select(*(optimizer_runs.c[name] for name in names))
-        .where(optimizer_runs.c.tenant_id == tenant)
+        .where(optimizer_runs.c.tenant_id == tenant, optimizer_runs.c.zone == zone)
         .order_by(optimizer_runs.c.created_at.desc())
         .limit(1)
     )
@@ -89,12 +98,16 @@ def newest_run(connection: Connection, tenant: str) -> OptimizerRun | None:
     return OptimizerRun(**row) if row else None
 
 
-def newest_solved(connection: Connection, tenant: str) -> OptimizerRun | None:
+def newest_solved(connection: Connection, tenant: str, zone: str) -> OptimizerRun | None:
     """The last run whose mixes came from the solver."""
-    names = ("id", "created_at", "outcome", "solver_status", "reason", "inputs")
+    names = ("id", "zone", "created_at", "outcome", "solver_status", "reason", "inputs")
     query = (
         select(*(optimizer_runs.c[name] for name in names))
-        .where(optimizer_runs.c.tenant_id == tenant, optimizer_runs.c.outcome == "solved")
+        .where(
+            optimizer_runs.c.tenant_id == tenant,
+            optimizer_runs.c.zone == zone,
+            optimizer_runs.c.outcome == "solved",
+        )
         .order_by(optimizer_runs.c.created_at.desc())
         .limit(1)
     )

@@ -25,6 +25,15 @@ class StoredRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """Requests that are alike for planning."""
+
+    workload: str
+    pinned_level: int | None
+    requests: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnsweredRequest:
     body: Mapping[str, Any]
     workload: str
@@ -94,10 +103,16 @@ def count_answered(connection: Connection, tenant: str, model: str, limit: int) 
     return connection.execute(select(func.count()).select_from(found.limit(limit).subquery())).scalar_one()
 
 
-def workloads(connection: Connection, batch_id: str) -> Sequence[str]:
-    """The workloads that occur in a batch."""
-    query = select(requests.c.workload).where(requests.c.batch_id == batch_id).distinct()
-    return list(connection.execute(query).scalars())
+def composition(connection: Connection, batch_id: str) -> Sequence[Share]:
+    """How many requests of a batch there are of each workload and pinned level."""
+    key = requests.c.workload, requests.c.pinned_level
+    query = (
+        select(*key, func.count().label("requests"))
+        .where(requests.c.batch_id == batch_id)
+        .group_by(*key)
+        .order_by(*key)
+    )
+    return [Share(**row) for row in connection.execute(query).mappings()]
 
 
 def ranges(connection: Connection, batch_id: str, size: int) -> Sequence[tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, case, insert, or_, select, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
@@ -22,6 +22,8 @@ class Shard:
     first_line: int
     last_line: int
     losses: int
+    zone: str
+    """Where it runs; empty for the default zone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ _SHARD = (
     shards.c.first_line,
     shards.c.last_line,
     shards.c.losses,
+    shards.c.zone,
 )
 
 
@@ -50,9 +53,13 @@ def add(
     batch_id: str,
     ranges: Iterable[tuple[int, int]],
     now: datetime,
+    place: str = "",
     losses: int = 0,
 ) -> None:
-    """One pending shard per range of lines. Its id names the batch and the lines, which is what Flower shows."""
+    """One pending shard per range of lines, released at once unless a plan says otherwise.
+
+    Its id names the batch and the lines, which is what Flower shows.
+    """
     rows = [
         {
             "id": f"{batch_id}:{first}-{last}{f'~{losses}' if losses else ''}",
@@ -63,6 +70,7 @@ def add(
             "state": ShardState.PENDING,
             "created_at": now,
             "release_at": now,
+            "zone": place,
             "losses": losses,
         }
         for first, last in ranges
@@ -71,21 +79,25 @@ def add(
         connection.execute(insert(shards), rows)
 
 
-def waiting(connection: Connection, *, limit: int, now: datetime, resend: timedelta) -> Sequence[str]:
-    """Up to `limit` released shards to ring for, oldest first; marks them sent.
+def waiting(connection: Connection, *, place: str = "", limit: int, now: datetime, resend: timedelta) -> Sequence[str]:
+    """Up to `limit` released shards of a zone to ring for, in the order in which they should run; marks them sent.
 
+    First those whose latest start has passed, earliest first: a deadline depends on them. Then the others by their
+    lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
     A shard that was sent is offered again after `resend`: its message may be lost, and a duplicate does no harm.
     """
+    overdue = case((shards.c.start_by <= now, shards.c.start_by))
     query = (
         select(shards.c.id)
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
             batches.c.status == BatchStatus.IN_PROGRESS,
             shards.c.state == ShardState.PENDING,
+            shards.c.zone == place,
             shards.c.release_at <= now,
             or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend),
         )
-        .order_by(shards.c.release_at, shards.c.created_at, shards.c.batch_id, shards.c.first_line)
+        .order_by(overdue.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
         .limit(limit)
         .with_for_update(of=shards, skip_locked=True)
     )
@@ -99,14 +111,17 @@ def unsend(connection: Connection, shard_ids: Sequence[str]) -> None:
     connection.execute(update(shards).where(shards.c.id.in_(shard_ids)).values(sent_at=None))
 
 
-def lease(connection: Connection, shard_id: str, *, owner: str, now: datetime, duration: timedelta) -> Lease | None:
-    """Take a pending shard of a batch in progress; None if it is not to be had (any more)."""
+def lease(
+    connection: Connection, shard_id: str, *, place: str = "", owner: str, now: datetime, duration: timedelta
+) -> Lease | None:
+    """Take a pending shard of a batch in progress; None if it is not to be had (any more), or not in this zone."""
     query = (
         select(*_SHARD, batches.c.endpoint)
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
             shards.c.id == shard_id,
             shards.c.state == ShardState.PENDING,
+            shards.c.zone == place,
             shards.c.release_at <= now,
             batches.c.status == BatchStatus.IN_PROGRESS,
         )

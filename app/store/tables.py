@@ -77,7 +77,7 @@ batches = Table(
     # Where it may run: several zones, or only the default one.
     Column("zones", ARRAY(Text, dimensions=1), nullable=False, server_default="{}"),
     # Requests per workload, counted once by validation.
-    Column("composition", JSONB, nullable=False, server_default="{}"),
+    Column("composition", JSONB, nullable=False, server_default="[]"),
     # The first plan, to be held against what came of it, and the newest one, to say why it waits.
     Column("promise", JSONB),
     Column("plan", JSONB),

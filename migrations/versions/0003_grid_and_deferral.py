@@ -67,7 +67,7 @@ def _price_rows() -> None:
 def _schedule_batches() -> None:
     op.add_column("batches", sa.Column("schedule", sa.Text(), server_default="asap", nullable=False))
     op.add_column("batches", sa.Column("zones", sa.ARRAY(sa.Text(), dimensions=1), server_default="{}", nullable=False))
-    op.add_column("batches", sa.Column("composition", postgresql.JSONB(), server_default="{}", nullable=False))
+    op.add_column("batches", sa.Column("composition", postgresql.JSONB(), server_default="[]", nullable=False))
     op.add_column("batches", sa.Column("promise", postgresql.JSONB(), nullable=True))
     op.add_column("batches", sa.Column("plan", postgresql.JSONB(), nullable=True))
     op.create_check_constraint(op.f("ck_batches_schedule_known"), "batches", "schedule IN ('asap', 'carbon')")

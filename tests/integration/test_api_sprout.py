@@ -19,7 +19,7 @@ from tests.support.grid import ScriptedProvider, a_forecast
 from tests.support.services import Desk, Desks, jsonl
 
 RUN_KEYS = {
-    "id", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi", "floor_fraction",
+    "id", "zone", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi", "floor_fraction",
     "policy", "hardware",
 }  # fmt: skip
 POLICY_KEYS = {"name", "mode", "xi", "quality_worth", "kept_at_l0", "confidence"}

@@ -79,8 +79,8 @@ def ensure(desk: Desk, *workloads: str) -> Mapping[str, DirectiveMix]:
 
 
 def current(desk: Desk) -> Mapping[str, DirectiveMix]:
-    _, found = directives.current(desk.context, TENANT)
-    return {mix.workload: mix for mix in found}
+    with desk.context.database.transaction() as connection:
+        return mixes.current(connection, TENANT, "WORLD")
 
 
 class Silent(StaticProvider):
@@ -95,7 +95,8 @@ class Silent(StaticProvider):
 
 def recompute(desk: Desk) -> OptimizerRun:
     """With what is known of the intensity."""
-    return directives.recompute(desk.context, Silent())
+    (run,) = directives.recompute(desk.context, Silent())
+    return run
 
 
 def levels(run: OptimizerRun, workload: str) -> Mapping[str, Mapping[str, Any]]:
@@ -104,13 +105,14 @@ def levels(run: OptimizerRun, workload: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def latest_run(desk: Desk) -> OptimizerRun:
-    run, _ = directives.current(desk.context, TENANT)
+    with desk.context.database.transaction() as connection:
+        run = mixes.newest_run(connection, TENANT, "WORLD")
     assert run is not None
     return run
 
 
 def test_nothing_is_known_at_first(desk: Desk) -> None:
-    assert directives.current(desk.context, TENANT) == (None, [])
+    assert directives.explained(desk.context, TENANT) == {"run": None, "mixes": []}
 
 
 def test_without_evidence_everything_runs_at_l0(desk: Desk) -> None:
@@ -331,18 +333,6 @@ class Provider(StaticProvider):
         return super().fetch(zone, start, end)
 
 
-def test_only_missing_hours_are_fetched(desk: Desk) -> None:
-    provider = Provider()
-    assert services_intensity.refresh(desk.context, provider) == 721
-    assert services_intensity.refresh(desk.context, provider) == 0
-    desk.clock.advance(minutes=150)
-    assert services_intensity.refresh(desk.context, provider) == 2
-    assert provider.asked[1:] == [(NOON + HOUR, NOON + 3 * HOUR)]
-    desk.clock.advance(days=60)
-    assert services_intensity.refresh(desk.context, provider) == 721
-    assert desk.rows("SELECT count(*), min(provider) FROM intensity") == [(723 + 721, "static")]
-
-
 def test_a_batch_brings_mixes_for_its_workloads(desks: Desks) -> None:
     desk = desks.desk(prior="paper")
     dirty(desk)
@@ -350,14 +340,8 @@ def test_a_batch_brings_mixes_for_its_workloads(desks: Desks) -> None:
     assert current(desk)["mail"].evidence == "prior, not measured"
 
 
-def test_a_refresh_that_fails_says_so(desk: Desk) -> None:
-    with pytest.raises(IntensityUnavailable):
-        services_intensity.refresh(desk.context, Silent())
-    assert desk.rows("SELECT count(*) FROM intensity") == [0]
-
-
 def test_recomputing_brings_the_intensity_up_to_date(desk: Desk) -> None:
-    run = directives.recompute(desk.context, Provider())
+    (run,) = directives.recompute(desk.context, Provider())
     assert run.outcome == "solved"
     assert run.inputs["intensity"]["start"] == NOON.isoformat()
     assert run.inputs["past_hours"] == 721

@@ -253,9 +253,9 @@ def test_a_broker_that_goes_away_between_two_messages(desks: Desks, monkeypatch:
     desk = desks.desk(shard_size=1)
     send = desk.dispatcher.send
 
-    def send_two(task: Task, argument: str) -> None:
+    def send_two(task: Task, argument: str, *, place: str = "") -> None:
         desk.dispatcher.away = desk.dispatcher.away or len(desk.dispatcher.arguments(Task.GENERATE)) == 2
-        send(task, argument)
+        send(task, argument, place=place)
 
     monkeypatch.setattr(desk.dispatcher, "send", send_two)
     desk.validated(jsonl(line(f"r{number}") for number in range(5)))

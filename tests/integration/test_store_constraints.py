@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
 
-from app.store import files, intensity, mixes, profiles, results, tables, verdicts, windows
+from app.store import files, intensity, knowledge, mixes, profiles, results, tables, verdicts, windows
 from app.store.batches import Batch
 from app.store.windows import Window
 from tests.support.clock import NOON
@@ -94,7 +94,7 @@ def test_mixes_that_are_no_distribution(connection: Connection, probabilities: t
 @pytest.mark.parametrize("probabilities", [(1.0,), (0.1,) * 10, (1 / 3, 1 / 3, 1 / 3), (0.0, 1.0, 0.0)])
 def test_distributions(connection: Connection, probabilities: tuple[float, ...]) -> None:
     store_mix(connection, probabilities=probabilities)
-    assert mixes.current(connection, "default")["default"].probabilities == probabilities
+    assert mixes.current(connection, "default", "WORLD")["default"].probabilities == probabilities
 
 
 def test_two_mixes_of_a_workload_in_one_run(connection: Connection) -> None:
@@ -217,7 +217,7 @@ def test_intensity(connection: Connection, grams: float) -> None:
         "intensity_g_per_kwh": grams,
         "fetched_at": NOON,
     }
-    statement = insert(tables.intensity).values(**row)
+    statement = insert(knowledge.intensity).values(**row)
     refused(connection, "ck_intensity_intensity_in_range", lambda: connection.execute(statement))
     assert intensity.last_fetch(connection, "DE", "b", NOON) is None
 
@@ -236,7 +236,7 @@ def test_profiles(connection: Connection, constraint: str, changes: dict[str, An
         "tenant_id": "default", "model": "m", "workload": "w", "level": 0, "requests": 1, "energy_j": 1.0,
         "energy_sd_j": 0.0, "device_s": 1.0, "device_sd_s": 0.0, "updated_at": NOON,
     }  # fmt: skip
-    statement = insert(tables.profiles).values(**{**row, **changes})
+    statement = insert(knowledge.profiles).values(**{**row, **changes})
     refused(connection, f"ck_profiles_{constraint}", lambda: connection.execute(statement))
     assert profiles.all_of(connection, "default", "m") == []
 
@@ -254,6 +254,6 @@ def test_a_batch_of_a_file_that_is_not_there(connection: Connection, batch: Batc
 
 
 def test_every_table_with_user_data_carries_its_tenant() -> None:
-    of_the_machine = {"windows", "intensity"}
+    of_the_machine = {"windows", "intensity", "forecasts"}
     assert {name for name, table in tables.metadata.tables.items() if "tenant_id" not in table.c} == of_the_machine
     assert not any(table.c.tenant_id.nullable for table in tables.metadata.tables.values() if "tenant_id" in table.c)

@@ -71,7 +71,7 @@ def test_every_field_is_stored(connection: Connection) -> None:
         (2, "request-2", "default", None),
         (3, "request-3", "news", 2),
     ]
-    assert set(requests.workloads(connection, batch.id)) == {"default", "news"}
+    assert {share.workload for share in requests.composition(connection, batch.id)} == {"default", "news"}
 
 
 def test_copy_counts_and_streams(connection: Connection) -> None:

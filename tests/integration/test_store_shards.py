@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ from sqlalchemy import Connection, select, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
-from app.store import batches, shards
+from app.store import batches, plans, shards
 from app.store.batches import Batch, Counts
 from app.store.database import Database
+from app.store.plans import Planned
 from app.store.shards import Lease, Shard
 from app.store.tables import shards as table
 from tests.support.clock import NOON
@@ -43,6 +44,11 @@ def offered(connection: Connection, *, limit: int = 10, at: timedelta = timedelt
     return list(shards.waiting(connection, limit=limit, now=NOON + at, resend=MINUTE))
 
 
+def planned(batch: Batch, line: int, start_by: datetime, **changes: Any) -> Planned:
+    values: dict[str, Any] = {"id": shard_id(batch, line, line), "zone": "", "release_at": NOON, "start_by": start_by}
+    return Planned(**{**values, **changes})
+
+
 def all_at_once(number: int, act: Callable[[int], Any]) -> list[Any]:
     """What `act` returns in `number` threads that start together."""
     together = threading.Barrier(number)
@@ -65,7 +71,7 @@ def test_a_lease_carries_what_the_worker_needs(connection: Connection, batch: Ba
     lease = take(connection, shard_id(batch, 3, 4), owner="worker-9")
     assert lease.endpoint == batch.endpoint
     assert lease.shard == Shard(
-        id=shard_id(batch, 3, 4), batch_id=batch.id, tenant_id="default", first_line=3, last_line=4, losses=0
+        id=shard_id(batch, 3, 4), batch_id=batch.id, tenant_id="default", first_line=3, last_line=4, losses=0, zone=""
     )
     found = row(connection, lease.shard.id)
     assert (found.state, found.lease_id, found.lease_owner) == ("leased", lease.id, "worker-9")
@@ -137,13 +143,32 @@ def test_several_bells_never_offer_a_shard_twice(database: Database) -> None:
     assert len(found) == len(set(found)) == 60
 
 
-def test_shards_are_offered_oldest_first_in_line_order_and_up_to_the_limit(connection: Connection) -> None:
+def test_batches_take_turns_in_line_order_and_up_to_the_limit(connection: Connection) -> None:
     later = store_batch(connection, lines=1, ranges=[(1, 1)], created_at=NOON)
     ranges = [(11, 12), (1, 2), (3, 10)]
     earlier = store_batch(connection, lines=12, ranges=ranges, created_at=NOON - MINUTE)
-    assert offered(connection, limit=3) == [shard_id(earlier, *lines) for lines in ((1, 2), (3, 10), (11, 12))]
-    assert offered(connection, limit=3) == [shard_id(later, 1, 1)]
+    assert offered(connection, limit=3) == [shard_id(earlier, 1, 2), shard_id(later, 1, 1), shard_id(earlier, 3, 10)]
+    assert offered(connection, limit=3) == [shard_id(earlier, 11, 12)]
     assert offered(connection, limit=3) == []
+
+
+def test_a_small_batch_waits_for_as_many_shards_of_others_as_it_has(connection: Connection) -> None:
+    """The bound for small work: n shards wait for n of each other batch, however long these have been there."""
+    for age in (1, 2, 3):
+        ranges = [(line, line) for line in range(1, 41)]
+        store_batch(connection, lines=40, ranges=ranges, created_at=NOON - age * MINUTE)
+    small = store_batch(connection, lines=2, ranges=[(1, 1), (2, 2)], created_at=NOON)
+    order = offered(connection, limit=200)
+    assert order.index(shard_id(small, 2, 2)) == 2 * 3 + 1
+
+
+def test_a_shard_whose_latest_start_has_passed_goes_first(connection: Connection) -> None:
+    """The bound for urgent work: only work that is still more urgent goes before it."""
+    urgent = store_batch(connection, lines=30, ranges=[(29, 29), (30, 30)], created_at=NOON)
+    store_batch(connection, lines=3, ranges=[(1, 1), (2, 2), (3, 3)], created_at=NOON - MINUTE)
+    plans.place(connection, [planned(urgent, 30, NOON - MINUTE), planned(urgent, 29, NOON + MINUTE)], NOON)
+    order = offered(connection)
+    assert (order[0], order[-1]) == (shard_id(urgent, 30, 30), shard_id(urgent, 29, 29))
 
 
 def test_what_was_offered_is_offered_again_after_a_while(connection: Connection, batch: Batch) -> None:

@@ -11,19 +11,21 @@ from app.ports import Queue, Task
 
 
 class RecordingDispatcher:
-    """The Dispatcher port. What was sent waits in `sent`; while `away`, the broker cannot be reached."""
+    """The Dispatcher port. What was sent waits in `sent`, and for the workers of other zones than the default one in
+    `elsewhere`; while `away`, the broker cannot be reached."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Task, str]] = []
+        self.elsewhere: dict[str, list[tuple[Task, str]]] = {}
         self.away = False
 
-    def send(self, task: Task, argument: str) -> None:
+    def send(self, task: Task, argument: str, *, place: str = "") -> None:
         self._reach()
-        self.sent.append((task, argument))
+        (self.elsewhere.setdefault(place, []) if place else self.sent).append((task, argument))
 
-    def depth(self, queue: Queue) -> int:
+    def depth(self, queue: Queue, *, place: str = "") -> int:
         self._reach()
-        return sum(task.queue is queue for task, _ in self.sent)
+        return sum(task.queue is queue for task, _ in (self.elsewhere.get(place, []) if place else self.sent))
 
     def arguments(self, task: Task) -> Sequence[str]:
         """What `task` was asked for, in order."""

@@ -121,6 +121,7 @@ def a_mix(probabilities: Sequence[float] = (0.5, 0.3, 0.2), **changes: Any) -> D
 def a_run(**changes: Any) -> OptimizerRun:
     values: dict[str, Any] = {
         "id": f"run_{next(_numbers)}",
+        "zone": "WORLD",
         "created_at": NOON,
         "outcome": "solved",
         "solver_status": "optimal",

@@ -1,0 +1,95 @@
+"""Laying the open batches out over the hours to come, and over the zones in which they may run.
+
+The plan is made anew every minute and whenever a batch is admitted or released, from what PostgreSQL holds: shards that
+have not run, measured capacity, the forecast, and what requests take. It ends in each shard's zone, `release_at` and
+latest start. A shard that waits is a row, never a message; while nobody plans, the last plan holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from app.domain.batch import BatchStatus
+from app.domain.errors import Conflict, SproutError
+from app.domain.intensity import HOUR
+from app.services import plan_notes
+from app.services.context import Context
+from app.services.dispatch import ring_for_shards
+from app.services.layout import Layout, lay_out, read
+from app.settings import Settings
+from app.store import batches, plans
+from app.store.plans import Planned
+
+log = logging.getLogger(__name__)
+
+SAME = timedelta(minutes=1)
+"""A latest start that moved by less is not written again."""
+
+LONG_AGO_H = -8760.0
+"""A start that should have been earlier than this is overdue all the same."""
+
+
+def replan(context: Context) -> None:
+    """Plan anew and ring for what is released now."""
+    with context.database.transaction() as connection:
+        plan_open(context, connection)
+    ring_for_shards(context)
+
+
+def plan_open(context: Context, connection: Connection) -> None:
+    """Plan all open batches in the caller's transaction.
+
+    A plan that cannot be made is no reason to stop: the last one holds, and what has none runs at once.
+    """
+    plans.claim(connection)
+    found = read(context.settings, connection)
+    try:
+        layout = lay_out(context, connection, found)
+    except SproutError as exc:
+        log.warning("batches are not planned anew: %s", exc.message)
+        return
+    if layout is None:
+        plan_notes.put_unmeasured(connection, found, context.clock.now())
+        return
+    plans.place(connection, _changes(context.settings, layout), layout.outlook.now)
+    plan_notes.put(connection, context.settings, layout)
+
+
+def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
+    """The shards that wait and whose zone, release or latest start is another one than before."""
+    now, starts, home = layout.outlook.now, layout.outlook.starts, settings.all_zones[0]
+    changed = []
+    for part, placement in zip(layout.open, layout.placements, strict=True):
+        if part.runs_in is not None:
+            continue
+        for shard, zone, hour, start_by_h in zip(
+            part.shards, placement.zone, placement.hour, placement.start_by_h, strict=True
+        ):
+            place = "" if zone == home else zone
+            # What was released already keeps its place in the line.
+            release_at = starts[hour] if hour else min(shard.release_at, now)
+            start_by = now + max(start_by_h, LONG_AGO_H) * HOUR
+            same = shard.start_by is not None and abs(start_by - shard.start_by) < SAME
+            if not same or (place, release_at) != (shard.zone, shard.release_at):
+                changed.append(Planned(id=shard.id, zone=place, release_at=release_at, start_by=start_by))
+    return changed
+
+
+def release(context: Context, tenant: str, batch_id: str) -> None:
+    """Let a batch that waits for cleaner hours run at once.
+
+    Raises:
+        NotFound: no such batch.
+        Conflict: it has already ended.
+    """
+    with context.database.transaction() as connection:
+        status = batches.get(connection, tenant, batch_id).status
+        if status not in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS):
+            raise Conflict(f"Batch '{batch_id}' is {status}: there is nothing left to release.")
+        plans.release(connection, batch_id, context.clock.now())
+        plan_open(context, connection)
+    ring_for_shards(context)

@@ -1,0 +1,201 @@
+"""What a batch says of its plan: until when it waits and why, when it ends, and what it is expected to emit.
+
+The newest note is the batch's `plan`; the first is kept as its `promise`, to be held against what came of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Connection
+
+from app.domain.batch import Schedule
+from app.domain.deferral import Placement, margin_h
+from app.domain.intensity import HOUR
+from app.services.layout import Layout, Open
+from app.services.outlook import Outlook
+from app.settings import Settings
+from app.store import plans
+
+UNMEASURED = (
+    "No request of this model was measured yet, so that nothing can be said of the time this batch takes: it runs at "
+    "once, whatever its schedule. Once some requests are measured, what is left of it is planned."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedHour:
+    """What a batch runs in one zone within one hour."""
+
+    start: str
+    """ISO 8601; now, for what is left of the present hour."""
+    zone: str
+    requests: int
+    intensity_g_per_kwh: float
+    footprint_g: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    planned_at: str
+    held: int
+    """Requests that wait for a later hour."""
+    waiting_until: str | None
+    """When the first of these are released."""
+    expected_end: str | None
+    """The end of the last planned hour; None while nothing is known of the time that the batch takes."""
+    in_time: bool | None
+    """Whether, run at once at half the measured capacity, it would end before its window closes, with a margin."""
+    reason: str
+    footprint_g: float | None = None
+    """Expected of what is left: operational and embodied."""
+    footprint_g_interval: tuple[float, float] | None = None
+    """As far as the forecast's errors of the past 35 days tell, in nine of ten hours; None where too few are known."""
+    at_once_g: float | None = None
+    """Expected if all that is left ran from now on in the default zone."""
+    intensity_basis: str | None = None
+    requests_per_h: float | None = None
+    """How many such requests the default zone runs in an hour, if it runs nothing else."""
+    hours: Sequence[PlannedHour] = ()
+    at_once: Sequence[PlannedHour] = ()
+
+
+def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime) -> None:
+    note = Note(
+        planned_at=now.isoformat(), held=0, waiting_until=None, expected_end=None, in_time=None, reason=UNMEASURED
+    )
+    for batch_id in {part.batch.id for part in found}:
+        plans.note(connection, batch_id, plan=asdict(note), promise=None)
+
+
+def put(connection: Connection, settings: Settings, layout: Layout) -> None:
+    """A note for each batch of the layout."""
+    parts: dict[str, list[tuple[Open, Placement]]] = defaultdict(list)
+    for part, placement in zip(layout.open, layout.placements, strict=True):
+        parts[part.batch.id].append((part, placement))
+    for batch_id, own in parts.items():
+        note = asdict(note_of(settings, layout.outlook, own))
+        plans.note(connection, batch_id, plan=note, promise=note)
+
+
+def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Note:
+    """`parts` are those of one batch."""
+    part = parts[0][0]
+    hours = planned_hours(outlook, parts)
+    at_once = run_at_once(outlook, settings.all_zones[0], part, sum(hour.requests for hour in hours))
+    held = [hour for hour in hours if hour.start != outlook.now.isoformat()]
+    waits = part.batch.schedule is Schedule.CARBON and held and len(held) == len(hours)
+    late_h = max(placement.late_h for _, placement in parts)
+    last = max(int(placement.hour.max()) for _, placement in parts)
+    return Note(
+        planned_at=outlook.now.isoformat(),
+        held=sum(hour.requests for hour in held),
+        waiting_until=held[0].start if waits else None,
+        expected_end=outlook.end(last).isoformat(),
+        in_time=late_h <= 0,
+        reason=_reason(outlook, part, hours, late_h),
+        footprint_g=sum(hour.footprint_g for hour in hours),
+        footprint_g_interval=interval(outlook, part, parts),
+        at_once_g=sum(hour.footprint_g for hour in at_once),
+        intensity_basis=settings.basis,
+        requests_per_h=_requests_per_h(outlook, settings.all_zones[0], part),
+        hours=hours,
+        at_once=at_once,
+    )
+
+
+def planned_hours(outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Sequence[PlannedHour]:
+    """Ascending; one per zone and hour in which something runs."""
+    requests: dict[tuple[int, str], int] = defaultdict(int)
+    for part, placement in parts:
+        for shard, zone, hour in zip(part.shards, placement.zone, placement.hour, strict=True):
+            requests[int(hour), zone] += shard.requests
+    kinds = parts[0][0].kinds
+    grams = {zone: outlook.footprint_g(zone, outlook.mean_use(zone, kinds)) for zone in {zone for _, zone in requests}}
+    return [
+        PlannedHour(
+            start=outlook.starts[hour].isoformat(),
+            zone=zone,
+            requests=number,
+            intensity_g_per_kwh=float(outlook.zones[zone].intensity_g_per_kwh[hour]),
+            footprint_g=float(number * grams[zone][hour]),
+        )
+        for (hour, zone), number in sorted(requests.items())
+    ]
+
+
+def run_at_once(outlook: Outlook, home: str, part: Open, requests: int) -> Sequence[PlannedHour]:
+    """The hours in which that many requests would run from now on, if the default zone ran nothing else."""
+    use = outlook.mean_use(home, part.kinds)
+    lengths_h = np.append(np.diff(outlook.starts_h), 1.0)
+    room = outlook.zones[home].capacity.devices * lengths_h * HOUR.total_seconds() / use.device_s
+    upto = np.minimum(np.cumsum(room), requests)
+    upto[-1] = requests
+    numbers = np.diff(np.rint(upto), prepend=0.0)
+    grams = outlook.footprint_g(home, use)
+    return [
+        PlannedHour(
+            start=outlook.starts[hour].isoformat(),
+            zone=home,
+            requests=int(numbers[hour]),
+            intensity_g_per_kwh=float(outlook.zones[home].intensity_g_per_kwh[hour]),
+            footprint_g=float(numbers[hour] * grams[hour]),
+        )
+        for hour in np.flatnonzero(numbers)
+    ]
+
+
+def interval(outlook: Outlook, part: Open, parts: Sequence[tuple[Open, Placement]]) -> tuple[float, float] | None:
+    """Footprint if every hour came out as far below, or above, its forecast as nine of ten do at most.
+
+    Hours are taken to err together, so that nothing is hoped from their mean.
+    """
+    low = high = 0.0
+    for own, placement in parts:
+        requests = np.array([shard.requests for shard in own.shards], dtype=float)
+        for zone in set(placement.zone):
+            rows = np.array([name == zone for name in placement.zone])
+            hours = placement.hour[rows]
+            use = outlook.mean_use(zone, part.kinds)
+            grams, error = outlook.footprint_g(zone, use)[hours], outlook.zones[zone].error_90[hours]
+            if np.isnan(error).any():
+                return None
+            swing = (grams - use.device_s[hours] * outlook.hardware.embodied_g_per_device_s) * error
+            low += float(requests[rows] @ (grams - np.minimum(swing, grams)))
+            high += float(requests[rows] @ (grams + swing))
+    return low, high
+
+
+def _requests_per_h(outlook: Outlook, home: str, part: Open) -> float:
+    device_s = float(np.mean(outlook.mean_use(home, part.kinds).device_s))
+    return outlook.zones[home].capacity.devices * HOUR.total_seconds() / device_s
+
+
+def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: float) -> str:
+    batch = part.batch
+    if late_h > 0:
+        margin = timedelta(hours=margin_h((batch.expires_at - batch.created_at) / HOUR))
+        end = batch.expires_at - margin + timedelta(hours=late_h)
+        return (
+            f"At half the measured capacity, with which deadlines are planned, this batch would end at {_time(end)}; "
+            f"its completion window closes at {_time(batch.expires_at)}, and the last "
+            f"{margin.total_seconds() / 60:.0f} min of it are kept free. It runs at once and may expire unfinished: give "
+            "it a longer window, or add workers."
+        )
+    first, now_g = hours[0], float(outlook.zones[hours[0].zone].intensity_g_per_kwh[0])
+    if batch.schedule is Schedule.ASAP:
+        return "It runs as soon as there is room."
+    if first.start == outlook.now.isoformat():
+        return "Some of it runs now: later hours are not cleaner, have no room, or would put a deadline at risk."
+    return (
+        f"It waits until {_time(datetime.fromisoformat(first.start))} in zone {first.zone}: "
+        f"{first.intensity_g_per_kwh:.0f} gCO2eq/kWh are expected then, {now_g:.0f} now."
+    )
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,159 @@
+"""What the planner reads and writes: the open batches with their shards, and when and where each of these runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    DateTime,
+    Text,
+    and_,
+    bindparam,
+    case,
+    column,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.types import TypeEngine
+
+from app.domain.batch import BatchStatus, Schedule
+from app.domain.shard import ShardState
+from app.store.tables import batches, files, shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenBatch:
+    """A batch in progress, as far as planning is concerned."""
+
+    id: str
+    tenant_id: str
+    schedule: Schedule
+    zones: Sequence[str]
+    """Where it may run; empty: only in the default zone."""
+    composition: Sequence[Mapping[str, Any]]
+    created_at: datetime
+    expires_at: datetime
+    bytes: int
+    """Of its input file."""
+    total: int
+    promise: Mapping[str, Any] | None
+    plan: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenShard:
+    """A shard that has not ended."""
+
+    id: str
+    batch_id: str
+    zone: str
+    requests: int
+    leased: bool
+    release_at: datetime
+    start_by: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """When and where a shard runs."""
+
+    id: str
+    zone: str
+    release_at: datetime
+    start_by: datetime
+
+
+def claim(connection: Connection) -> None:
+    """Wait until nobody else plans; nobody else will before this transaction ends."""
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("sprout.plan", 0))))
+
+
+def open_batches(connection: Connection) -> Sequence[OpenBatch]:
+    """Locked against being moved for this transaction; one that is just moving is left out."""
+    names = (field.name for field in fields(OpenBatch) if field.name != "bytes")
+    query = (
+        select(*(batches.c[name] for name in names), files.c.bytes)
+        .join(files, files.c.id == batches.c.input_file_id)
+        .where(batches.c.status == BatchStatus.IN_PROGRESS)
+        .order_by(batches.c.id)
+        .with_for_update(of=batches, skip_locked=True, key_share=True)
+    )
+    return [OpenBatch(**{**row, "schedule": Schedule(row["schedule"])}) for row in connection.execute(query).mappings()]
+
+
+def open_shards(connection: Connection) -> Sequence[OpenShard]:
+    """Of all batches in progress, by batch and line."""
+    query = (
+        select(
+            shards.c.id,
+            shards.c.batch_id,
+            shards.c.zone,
+            (shards.c.last_line - shards.c.first_line + 1).label("requests"),
+            (shards.c.state == ShardState.LEASED).label("leased"),
+            shards.c.release_at,
+            shards.c.start_by,
+        )
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(batches.c.status == BatchStatus.IN_PROGRESS, shards.c.state != ShardState.DONE)
+        .order_by(shards.c.batch_id, shards.c.first_line)
+    )
+    return [OpenShard(**row) for row in connection.execute(query).mappings()]
+
+
+def place(connection: Connection, planned: Sequence[Planned], now: datetime) -> None:
+    """Give pending shards their zone, release and latest start; one that was leased meanwhile is left alone."""
+    if not planned:
+        return
+    ordered = sorted(planned, key=lambda shard: shard.id)
+    kinds: Mapping[str, TypeEngine[Any]] = {
+        "id": Text(),
+        "zone": Text(),
+        "release_at": DateTime(timezone=True),
+        "start_by": DateTime(timezone=True),
+    }
+    columns = [
+        bindparam(f"all_{name}", [getattr(shard, name) for shard in ordered], type_=ARRAY(kind))
+        for name, kind in kinds.items()
+    ]
+    new = (
+        func.unnest(*columns).table_valued(*(column(name, kind) for name, kind in kinds.items())).render_derived("new")
+    )
+    moved = or_(new.c.zone != shards.c.zone, new.c.release_at > now)
+    connection.execute(
+        update(shards)
+        .where(and_(shards.c.id == new.c.id, shards.c.state == ShardState.PENDING))
+        .values(
+            zone=new.c.zone,
+            release_at=new.c.release_at,
+            start_by=new.c.start_by,
+            # A message that was sent before rings in vain: it must be rung for again when its time has come.
+            sent_at=case((moved, None), else_=shards.c.sent_at),
+        )
+    )
+
+
+def note(connection: Connection, batch_id: str, *, plan: Mapping[str, Any], promise: Mapping[str, Any] | None) -> None:
+    """Keep a batch's newest plan, and its first as the promise, if it has none yet."""
+    values: dict[str, Any] = {"plan": plan}
+    if promise is not None:
+        values["promise"] = func.coalesce(
+            batches.c.promise, bindparam("promised", promise, type_=batches.c.promise.type)
+        )
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
+
+
+def release(connection: Connection, batch_id: str, now: datetime) -> None:
+    """Give up a batch's schedule: its shards may run from now on."""
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(schedule=Schedule.ASAP))
+    connection.execute(
+        update(shards)
+        .where(shards.c.batch_id == batch_id, shards.c.state == ShardState.PENDING, shards.c.release_at > now)
+        .values(release_at=now, sent_at=None)
+    )
