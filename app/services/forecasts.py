@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.domain.errors import IntensityUnavailable, SproutError
+from app.domain.forecast import LONGEST_PAST_H, forecast
 from app.domain.intensity import HOUR, Basis, Forecast
 from app.domain.units import hour_of
 from app.ports import IntensityProvider
@@ -25,9 +26,6 @@ BUILT_IN = "built-in"
 """The provider of forecasts that are learned from the stored past."""
 
 HORIZON_H = 168
-LEARNED_FROM = timedelta(days=60)
-"""The past from which the built-in forecast learns."""
-
 PREFERRED = timedelta(hours=24)
 """A provider's own forecast goes before the built-in one while it is not older than this."""
 SERVES = timedelta(days=7)
@@ -63,10 +61,10 @@ def refresh(context: Context, provider: IntensityProvider) -> int:
             if last is not None and hour_of(now) <= last <= now:
                 continue
             learned = built_in(connection, settings.basis, zone, now)
-        found = [forecast for forecast in (_own(provider, settings.basis, zone, now), learned) if forecast]
+        found = [issued for issued in (_own(provider, settings.basis, zone, now), learned) if issued]
         with context.database.transaction() as connection:
-            for forecast in found:
-                forecasts.put(connection, forecast)
+            for issued in found:
+                forecasts.put(connection, issued)
             forecasts.forget(connection, now - KEPT)
         stored += len(found)
     return stored
@@ -92,7 +90,7 @@ def _own(provider: IntensityProvider, basis: Basis, zone: str, now: datetime) ->
 def built_in(connection: Connection, basis: Basis, zone: str, now: datetime) -> Forecast | None:
     """Learned from the stored past up to the present hour, if that is known; None without any past."""
     hour = hour_of(now)
-    points = intensity.between(connection, zone, basis, hour - LEARNED_FROM, hour + HOUR)
+    points = intensity.between(connection, zone, basis, hour - LONGEST_PAST_H * HOUR, hour + HOUR)
     if not points:
         return None
     start = hour + HOUR if points[-1].start == hour else hour
@@ -106,18 +104,8 @@ def built_in(connection: Connection, basis: Basis, zone: str, now: datetime) -> 
         provider=BUILT_IN,
         issued_at=now,
         start=start,
-        intensity_g_per_kwh=_predict(past),
+        intensity_g_per_kwh=forecast(past, HORIZON_H).tolist(),
     )
-
-
-def _predict(past: np.ndarray) -> Sequence[float]:
-    """The same hour of the newest day on which it is known; where there is none, the mean."""
-    days = np.full(-(-len(past) // 24) * 24, np.nan)
-    days[len(days) - len(past) :] = past
-    pattern = np.full(24, np.nanmean(past))
-    for day in days.reshape(-1, 24):
-        pattern = np.where(np.isnan(day), pattern, day)
-    return [float(grams) for grams in np.tile(pattern, HORIZON_H // 24)]
 
 
 def at(connection: Connection, basis: Basis, zone: str, now: datetime) -> ExpectedHour | None:
@@ -152,20 +140,20 @@ def expected(
 def _ranked(found: Iterable[Forecast], now: datetime) -> Sequence[Forecast]:
     """Best first: a provider's own while it is fresh, then whatever was issued last."""
 
-    def rank(forecast: Forecast) -> tuple[bool, datetime]:
-        return forecast.provider != BUILT_IN and now - forecast.issued_at <= PREFERRED, forecast.issued_at
+    def rank(issued: Forecast) -> tuple[bool, datetime]:
+        return issued.provider != BUILT_IN and now - issued.issued_at <= PREFERRED, issued.issued_at
 
     return sorted(found, key=rank, reverse=True)
 
 
 def _expected(ranked: Iterable[Forecast], hour: datetime) -> ExpectedHour | None:
-    for forecast in ranked:
-        if forecast.start <= hour < forecast.end:
+    for issued in ranked:
+        if issued.start <= hour < issued.end:
             return ExpectedHour(
                 start=hour,
-                intensity_g_per_kwh=forecast.intensity_g_per_kwh[(hour - forecast.start) // HOUR],
-                provider=forecast.provider,
-                issued_at=forecast.issued_at,
+                intensity_g_per_kwh=issued.intensity_g_per_kwh[(hour - issued.start) // HOUR],
+                provider=issued.provider,
+                issued_at=issued.issued_at,
             )
     return None
 
