@@ -81,7 +81,9 @@ def _chosen(zones: Sequence[Figures], zone: str | None) -> Sequence[Figures]:
 
 
 def show_now(console: Console, zones: Sequence[Figures]) -> None:
-    table = _table("Carbon intensity now, and in the past 24 hours, gCO2eq/kWh", ("zone", "origin", "hour (UTC)", "from"))
+    table = _table(
+        "Carbon intensity now, and in the past 24 hours, gCO2eq/kWh", ("zone", "origin", "hour (UTC)", "from")
+    )
     for heading in ("now", "min", "mean", "max"):
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in zones:

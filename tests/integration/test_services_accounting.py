@@ -11,21 +11,10 @@ from app.ports import Task
 from app.services import generation
 from app.services.accounting import WINDOW_S
 from app.store import intensity
-from tests.support.clock import NOON, FakeClock
+from tests.support.clock import NOON, TickingClock
 from tests.support.engine import EchoEngine
 from tests.support.factories import line
 from tests.support.services import Desk, Desks, FailingDatabase, ScriptedMeter, jsonl
-
-
-class TickingClock(FakeClock):
-    """Every look at it takes a moment."""
-
-    def now(self) -> datetime:
-        return self.advance(milliseconds=20)
-
-    def monotonic(self) -> float:
-        self.advance(milliseconds=20)
-        return super().monotonic()
 
 
 def point(desk: Desk, start: datetime, grams: float) -> None:

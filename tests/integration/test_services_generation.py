@@ -14,6 +14,7 @@ from app.ports import Task
 from app.services import batches, generation, reconciliation
 from app.store.batches import Batch
 from app.store.database import TENANT
+from tests.support.clock import TickingClock
 from tests.support.engine import EchoEngine
 from tests.support.factories import a_request, chat, store_batch, store_mix
 from tests.support.services import Desk, Desks, FailingDatabase
@@ -259,6 +260,7 @@ def test_a_connection_cut_inside_the_transaction_is_tried_again(
 
 
 def test_a_database_that_stays_away_is_given_up_when_the_lease_is(desks: Desks, engine: EchoEngine) -> None:
+    desks.clock = TickingClock()
     desk = desks.desk(lease_s=0.1)
     frail, database = failing(desks)
     frail.context.__dict__["settings"] = desk.context.settings

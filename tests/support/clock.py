@@ -31,6 +31,17 @@ class FakeClock:
         return self.moment
 
 
+class TickingClock(FakeClock):
+    """Every look at it takes a moment."""
+
+    def now(self) -> datetime:
+        return self.advance(milliseconds=20)
+
+    def monotonic(self) -> float:
+        self.advance(milliseconds=20)
+        return super().monotonic()
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
