@@ -6,13 +6,25 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.store.batches import Batch, Counts
 from app.store.files import File
 
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """What PostgreSQL can hold or look for: no NUL."""
+
+
+class AskQuote(BaseModel):
+    """Body of `POST /sprout/v1/quote`."""
+
+    requests: dict[Text, int]
+    """How many requests there are of each workload; `default` where none is declared."""
+    completion_window: str = "24h"
+    zones: Text | None = None
+    """As `sprout_zones` in the metadata of a batch."""
+    bytes: Annotated[int, Field(ge=0)] = 0
+    """Size of the input file: what would be moved to another zone."""
 
 
 class CreateBatch(BaseModel):
@@ -42,7 +54,24 @@ def file_shape(file: File) -> dict[str, Any]:
     }
 
 
+PLAN_FIELDS = (
+    "reason",
+    "held",
+    "waiting_until",
+    "expected_end",
+    "in_time",
+    "footprint_g",
+    "footprint_g_interval",
+    "at_once_g",
+    "intensity_basis",
+    "planned_at",
+)
+"""What a batch shows of its newest plan: `app.services.plan_notes.Note` says what they are."""
+
+
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
+    """OpenAI's fields, and `sprout` with the schedule and the newest plan of what is left to run; null once it ended."""
+    plan = {} if batch.status.is_final else batch.plan or {}
     times = (
         "created_at",
         "in_progress_at",
@@ -69,6 +98,11 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
         "request_counts": {"total": batch.total, "completed": counts.completed, "failed": counts.failed},
         "usage": batch.usage,
         "metadata": batch.metadata,
+        "sprout": {
+            "schedule": batch.schedule,
+            "zones": batch.zones or None,
+            **{name: plan.get(name) for name in PLAN_FIELDS},
+        },
     }
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.api.access import Caller, Services
-from app.api.shapes import Text
-from app.services import batches, directives, finalization, grid, reporting
+from app.api.shapes import AskQuote, Text, batch_shape
+from app.services import batches, deferral, directives, finalization, grid, quotes, reporting
 
 router = APIRouter(prefix="/sprout/v1")
 
@@ -59,6 +59,33 @@ def carbon_intensity(context: Services) -> Any:
       (mean of |forecast - figure| / figure), figures of 0 left out and counted (`zero_hours`), and `error_90`.
     """
     return {"zones": grid.overview(context)}
+
+
+@router.post("/quote")
+def ask_quote(context: Services, tenant: Caller, body: AskQuote) -> Any:
+    """What a batch would emit and when it would end, before it is submitted.
+
+    `options`: at once (`asap`), then waiting for cleaner hours (`carbon`) within ever longer windows, up to
+    `completion_window`. Each has `expected_end`, `footprint_g` with its interval (null until enough forecasts were
+    scored), and `in_time`: whether it would end in its window even at half the measured capacity. Grams are
+    attributional: average or marginal intensity as `intensity_basis` says.
+    """
+    found = quotes.quote(
+        context,
+        tenant,
+        requests=body.requests,
+        completion_window=body.completion_window,
+        zones=body.zones,
+        size=body.bytes,
+    )
+    return asdict(found)
+
+
+@router.post("/batches/{batch_id}/release")
+def release_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
+    """Let a batch that waits for cleaner hours run at once."""
+    deferral.release(context, tenant, batch_id)
+    return batch_shape(*batches.get(context, tenant, batch_id))
 
 
 @router.get("/batches/{batch_id}/report")

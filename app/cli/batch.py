@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.cli.client import Client
-from app.cli.stack import connect
+from app.cli.quote import quote
+from app.cli.stack import connect, running
 from app.cli.tables import show_reports
-from app.domain.batch import BatchStatus
+from app.domain.batch import SCHEDULE_KEY, ZONES_KEY, BatchStatus, Schedule
 from app.domain.errors import InvalidInput
 from app.domain.request import LEVEL_KEY, WORKLOAD_KEY
 from app.settings import load
@@ -23,6 +25,9 @@ from app.settings import load
 KEY = "sprout_key"
 """Metadata by which an interrupted run finds its batch again."""
 INTERRUPTED = 130
+
+CONTROLS = {"workload": WORKLOAD_KEY, "level": LEVEL_KEY, "schedule": SCHEDULE_KEY, "zones": ZONES_KEY}
+"""The metadata by which each option reaches the batch."""
 
 
 @click.group()
@@ -36,18 +41,19 @@ def batch() -> None:
 @click.option("--window", default="24h", show_default=True, help="Completion window, 1h to 7d.")
 @click.option("--workload", help="Workload of every line that does not name its own.")
 @click.option("--level", help="Pin a level (L0, L1, L2) for every line that does not pin its own.")
+@click.option("--schedule", type=click.Choice(list(Schedule)), help="When it runs in its window; by default asap.")
+@click.option("--zones", help="Zones it may run in, such as GB,FR, or `any`; by default the first of SPROUT_ZONES.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
-def run(source: Path, output: Path, window: str, workload: str | None, level: str | None, force: bool) -> None:
+def run(source: Path, output: Path, window: str, force: bool, **controls: str | None) -> None:
     """Run INPUT.jsonl and write the answers to the output file.
 
     Requests that fail go to a file beside it, *.errors.jsonl. Interrupted, the same command goes on with the same
-    batch.
+    batch. With `--schedule carbon` it waits for the cleanest hours that its window allows.
     """
     console = Console(stderr=True)
     errors = output.with_suffix(".errors.jsonl")
     _check_target(source, output, errors, force)
-    controls = {WORKLOAD_KEY: workload, LEVEL_KEY: level}
-    stated = {key: value for key, value in controls.items() if value is not None}
+    stated = {CONTROLS[name]: value for name, value in controls.items() if value is not None}
     with connect(load(), console) as client:
         metadata = {**stated, KEY: _key(source, window, stated)}
         batch_id = submit(client, source, source.name, window=window, metadata=metadata)
@@ -111,12 +117,20 @@ def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]
             counts = state["request_counts"]
             progress.update(
                 bar,
-                description=state["status"].replace("_", " "),
+                description=described(state),
                 total=counts["total"] or None,
                 completed=counts["completed"] + counts["failed"],
                 failed=f"{counts['failed']} failed" if counts["failed"] else "",
             )
     return state
+
+
+def described(state: Mapping[str, Any]) -> str:
+    """The status of a batch, and until when it waits."""
+    until = state["sprout"]["waiting_until"]
+    if until is None or state["status"] != BatchStatus.IN_PROGRESS:
+        return str(state["status"]).replace("_", " ")
+    return f"waits until {datetime.fromisoformat(until):%a %H:%M} UTC"
 
 
 def show_faults(console: Console, ended: Mapping[str, Any], source: Path) -> None:
@@ -137,3 +151,15 @@ def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: 
         console.print(f"The batch {ended['status']}.", highlight=False)
     if ended["status"] != BatchStatus.COMPLETED or counts["failed"]:
         sys.exit(1)
+
+
+@batch.command()
+@click.argument("batch_id")
+def release(batch_id: str) -> None:
+    """Let a batch that waits for cleaner hours run at once."""
+    with running(load()) as client:
+        client.release(batch_id)
+    click.echo(f"Batch {batch_id} runs as soon as there is room.")
+
+
+batch.add_command(quote)

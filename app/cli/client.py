@@ -73,6 +73,15 @@ class Client:
     def report(self, batch_id: str) -> Mapping[str, Any]:
         return self._ask(f"/sprout/v1/batches/{batch_id}/report")
 
+    def quote(self, requests: Mapping[str, int], *, window: str, zones: str | None, size: int) -> Mapping[str, Any]:
+        """What a batch of so many requests per workload would emit, and when it would end."""
+        body = {"requests": dict(requests), "completion_window": window, "zones": zones, "bytes": size}
+        return self._call("POST", "/sprout/v1/quote", json=body)
+
+    def release(self, batch_id: str) -> Mapping[str, Any]:
+        """Let a batch that waits run at once."""
+        return self._call("POST", f"/sprout/v1/batches/{batch_id}/release")
+
     def directives(self) -> Mapping[str, Any]:
         """The current mixes and the latest run."""
         return self._ask("/sprout/v1/directives")

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.batch import Schedule
 from app.domain.errors import MixedBases
 from app.domain.intensity import Origin, one_basis
 from app.domain.units import kwh
@@ -91,6 +92,7 @@ def notes(reports: Sequence[Figures], answered: Sequence[Figures]) -> Sequence[s
         f"carbon intensity: {_carbon(reports)}; footprint = operational + embodied.",
         *_settled(answered),
         *_l0_lines(reports, answered),
+        *_hindsight_lines(reports),
     ]
     machines = [report["machines"] for report in reports]
     used, idle = _sum(machines, "energy_j"), _sum(machines, "idle_energy_j")
@@ -171,6 +173,24 @@ def _l0_lines(reports: Sequence[Figures], answered: Sequence[Figures]) -> Iterab
         verdict += ", which is within the interval" if high > low else ""
     within = f", 90 % interval {grams(low)} to {grams(high)}" if high > low else ""
     yield f"{would}{within}: {verdict}. Rests on: {basis}."
+
+
+def _hindsight_lines(reports: Sequence[Figures]) -> Iterable[str]:
+    """What waiting brought, of batches that waited for cleaner hours."""
+    for found in (report["hindsight"] for report in reports):
+        if found is None or found["schedule"] != Schedule.CARBON:
+            continue
+        actual = found["actual_g"]
+        line = (
+            f"It waited for cleaner hours: {grams(actual)}, planned were {grams(found['promised_g'])}; "
+            f"{found['share_as_promised']:.0%} of the requests ran in the hours of the first plan."
+        )
+        if found["at_once_g"] is not None:
+            line += f" Run at once, the same would have been {grams(found['at_once_g'])} (estimate)."
+        if found["cleanest_g"] is not None:
+            spare = max(actual - found["cleanest_g"], 0.0)
+            line += f" Forecast errors and lack of room cost {grams(spare)}."
+        yield f"{line} Attributional, {found['intensity_basis']}."
 
 
 UNDECIDED = frozenset({L0Method.ACTUAL, L0Method.PINNED})

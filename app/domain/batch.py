@@ -41,12 +41,14 @@ def parse_schedule(text: str) -> Schedule:
 ANY_ZONE = "any"
 
 
-def parse_zones(text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """`GB,FR`, or `any` for all that are known. Names are those of `known`, of which the first is the default.
+def parse_zones(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """`GB,FR`, or `any` for all that are known; none, for the default one, where nothing is said.
 
     Raises:
         InvalidInput: a zone that has no workers.
     """
+    if text is None:
+        return ()
     wanted = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     if wanted == (ANY_ZONE,):
         return tuple(known)

@@ -58,7 +58,6 @@ def create(
     stated = metadata or {}
     _check_metadata(stated)
     request_defaults(context, endpoint, metadata)
-    zones = parse_zones(stated[ZONES_KEY], context.settings.all_zones) if ZONES_KEY in stated else ()
     now = context.clock.now()
     batch = Batch(
         id=new_id("batch_"),
@@ -72,7 +71,7 @@ def create(
         expires_at=now + window,
         sent_at=now,
         schedule=parse_schedule(stated.get(SCHEDULE_KEY, Schedule.ASAP)),
-        zones=zones,
+        zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
     )
     with context.database.transaction() as connection:
         _check_purpose(files.get(connection, tenant, input_file_id))

@@ -19,7 +19,7 @@ from app.domain.intensity import HOUR
 from app.services import plan_notes
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
-from app.services.layout import Layout, lay_out, read
+from app.services.layout import Layout, lay_out, look, may_wait, read
 from app.settings import Settings
 from app.store import batches, plans
 from app.store.plans import Planned
@@ -46,9 +46,12 @@ def plan_open(context: Context, connection: Connection) -> None:
     A plan that cannot be made is no reason to stop: the last one holds, and what has none runs at once.
     """
     plans.claim(connection)
-    found = read(context.settings, connection)
+    found = read(context.settings, connection, lock=True)
+    if not found:
+        return
     try:
-        layout = lay_out(context, connection, found)
+        outlook = look(context, connection, found)
+        layout = lay_out(context.settings, outlook, found) if outlook else None
     except SproutError as exc:
         log.warning("batches are not planned anew: %s", exc.message)
         return
@@ -66,12 +69,13 @@ def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
     for part, placement in zip(layout.open, layout.placements, strict=True):
         if part.runs_in is not None:
             continue
+        waits = may_wait(part.batch, placement)
         for shard, zone, hour, start_by_h in zip(
             part.shards, placement.zone, placement.hour, placement.start_by_h, strict=True
         ):
             place = "" if zone == home else zone
             # What was released already keeps its place in the line.
-            release_at = starts[hour] if hour else min(shard.release_at, now)
+            release_at = starts[hour] if hour and waits else min(shard.release_at, now)
             start_by = now + max(start_by_h, LONG_AGO_H) * HOUR
             same = shard.start_by is not None and abs(start_by - shard.start_by) < SAME
             if not same or (place, release_at) != (shard.zone, shard.release_at):

@@ -53,30 +53,38 @@ class Layout:
     placements: Sequence[Placement]
 
 
-def read(settings: Settings, connection: Connection) -> Sequence[Open]:
-    """The open batches: of each the shards that wait, and those that run, by zone."""
+def may_wait(batch: OpenBatch, placement: Placement) -> bool:
+    """Whether its shards are held until their hour. Others are released at once: their hours are only expected."""
+    return batch.schedule is Schedule.CARBON and placement.late_h == 0
+
+
+def read(settings: Settings, connection: Connection, *, lock: bool) -> Sequence[Open]:
+    """The open batches: of each the shards that wait, and those that run, by zone.
+
+    With `lock`, the batches cannot be moved before the transaction ends; those that are just being moved are left out.
+    """
     home = settings.all_zones[0]
     found: dict[str, dict[str | None, list[OpenShard]]] = defaultdict(lambda: defaultdict(list))
+    batches = plans.open_batches(connection, lock=lock)
     for shard in plans.open_shards(connection):
         found[shard.batch_id][(shard.zone or home) if shard.leased else None].append(shard)
     return [
-        Open(batch=batch, shards=shards, runs_in=zone)
-        for batch in plans.open_batches(connection)
-        for zone, shards in found[batch.id].items()
+        Open(batch=batch, shards=shards, runs_in=zone) for batch in batches for zone, shards in found[batch.id].items()
     ]
 
 
-def lay_out(context: Context, connection: Connection, found: Sequence[Open]) -> Layout | None:
-    """A plan for these; None while nothing is measured.
+def look(context: Context, connection: Connection, found: Sequence[Open]) -> Outlook | None:
+    """The outlook for these; None while nothing is measured.
 
     Raises:
-        SproutError: a figure cannot be used.
+        InvalidInput: a stored figure cannot be used.
     """
-    settings, now = context.settings, context.clock.now()
     kinds = {kind for part in found for kind in part.kinds}
-    outlook = look_ahead(connection, settings, context.hardware, kinds, now)
-    if outlook is None:
-        return None
+    return look_ahead(connection, context.settings, context.hardware, kinds, context.clock.now())
+
+
+def lay_out(settings: Settings, outlook: Outlook, found: Sequence[Open]) -> Layout:
+    """Raises InvalidInput."""
     works = [_work(settings, outlook, part) for part in found]
     capacity = {zone: known.capacity.devices for zone, known in outlook.zones.items()}
     return Layout(outlook=outlook, open=found, placements=plan(works, capacity, outlook.starts_h))

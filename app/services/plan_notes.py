@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from app.domain.batch import Schedule
 from app.domain.deferral import Placement, margin_h
 from app.domain.intensity import HOUR
-from app.services.layout import Layout, Open
+from app.services.layout import Layout, Open, may_wait
 from app.services.outlook import Outlook
 from app.settings import Settings
 from app.store import plans
@@ -45,31 +45,32 @@ class Note:
     held: int
     """Requests that wait for a later hour."""
     waiting_until: str | None
-    """When the first of these are released."""
-    expected_end: str | None
-    """The end of the last planned hour; None while nothing is known of the time that the batch takes."""
-    in_time: bool | None
+    """When the first of these are released, if nothing else runs before."""
+    expected_end: str
+    """The end of the last planned hour."""
+    in_time: bool
     """Whether, run at once at half the measured capacity, it would end before its window closes, with a margin."""
     reason: str
-    footprint_g: float | None = None
-    """Expected of what is left: operational and embodied."""
-    footprint_g_interval: tuple[float, float] | None = None
+    requests: int
+    """What is left: all figures are of these."""
+    footprint_g: float
+    """Expected: operational and embodied."""
+    footprint_g_interval: tuple[float, float] | None
     """As far as the forecast's errors of the past 35 days tell, in nine of ten hours; None where too few are known."""
-    at_once_g: float | None = None
-    """Expected if all that is left ran from now on in the default zone."""
-    intensity_basis: str | None = None
-    requests_per_h: float | None = None
+    at_once_g: float
+    """Expected if all of it ran from now on in the default zone, and nothing else did."""
+    intensity_basis: str
+    requests_per_h: float
     """How many such requests the default zone runs in an hour, if it runs nothing else."""
-    hours: Sequence[PlannedHour] = ()
-    at_once: Sequence[PlannedHour] = ()
+    hours: Sequence[PlannedHour]
+    at_once: Sequence[PlannedHour]
 
 
 def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime) -> None:
-    note = Note(
-        planned_at=now.isoformat(), held=0, waiting_until=None, expected_end=None, in_time=None, reason=UNMEASURED
-    )
+    """Only why there is no plan."""
     for batch_id in {part.batch.id for part in found}:
-        plans.note(connection, batch_id, plan=asdict(note), promise=None)
+        note = {"planned_at": now.isoformat(), "held": 0, "waiting_until": None, "reason": UNMEASURED}
+        plans.note(connection, batch_id, plan=note, promise=None)
 
 
 def put(connection: Connection, settings: Settings, layout: Layout) -> None:
@@ -87,17 +88,18 @@ def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Pl
     part = parts[0][0]
     hours = planned_hours(outlook, parts)
     at_once = run_at_once(outlook, settings.all_zones[0], part, sum(hour.requests for hour in hours))
-    held = [hour for hour in hours if hour.start != outlook.now.isoformat()]
-    waits = part.batch.schedule is Schedule.CARBON and held and len(held) == len(hours)
+    later = [hour for hour in hours if hour.start != outlook.now.isoformat()]
+    held = later if all(may_wait(own.batch, placement) for own, placement in parts) else []
     late_h = max(placement.late_h for _, placement in parts)
     last = max(int(placement.hour.max()) for _, placement in parts)
     return Note(
         planned_at=outlook.now.isoformat(),
         held=sum(hour.requests for hour in held),
-        waiting_until=held[0].start if waits else None,
+        waiting_until=held[0].start if held and len(held) == len(hours) else None,
         expected_end=outlook.end(last).isoformat(),
         in_time=late_h <= 0,
         reason=_reason(outlook, part, hours, late_h),
+        requests=sum(hour.requests for hour in hours),
         footprint_g=sum(hour.footprint_g for hour in hours),
         footprint_g_interval=interval(outlook, part, parts),
         at_once_g=sum(hour.footprint_g for hour in at_once),
@@ -183,8 +185,8 @@ def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: 
         return (
             f"At half the measured capacity, with which deadlines are planned, this batch would end at {_time(end)}; "
             f"its completion window closes at {_time(batch.expires_at)}, and the last "
-            f"{margin.total_seconds() / 60:.0f} min of it are kept free. It runs at once and may expire unfinished: give "
-            "it a longer window, or add workers."
+            f"{margin.total_seconds() / 60:.0f} min of it are kept free. It runs at once and may expire unfinished: "
+            "give it a longer window, or add workers."
         )
     first, now_g = hours[0], float(outlook.zones[hours[0].zone].intensity_g_per_kwh[0])
     if batch.schedule is Schedule.ASAP:

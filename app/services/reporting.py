@@ -13,6 +13,7 @@ from app.domain.errors import MixedBases
 from app.domain.preference import Evidence, weakest
 from app.domain.workload import floor_of
 from app.services.context import Context
+from app.services.hindsight import Hindsight, look_back
 from app.services.l0_cost import L0Estimate, estimate_l0
 from app.settings import Settings
 from app.store import batches, ledger, mixes, results, windows
@@ -48,6 +49,8 @@ class Report:
     intensity_bases: Sequence[str]
     intensity_origins: Sequence[OriginCount]
     """How the figures were had that the answered requests are priced with."""
+    hindsight: Hindsight | None
+    """None for a batch that was never planned, that has not begun, or whose figures have several bases."""
 
 
 def report(context: Context, tenant: str, batch_id: str) -> Report:
@@ -72,6 +75,7 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
             energy_bases=ledger.energy_bases(connection, batch_id),
             intensity_bases=sorted({count.basis for count in origins}),
             intensity_origins=origins,
+            hindsight=None if refused else look_back(connection, settings, batch),
         )
 
 

@@ -225,3 +225,36 @@ def _settle(
         )
     )
     return connection.execute(statement).rowcount
+
+
+@dataclass(frozen=True, kw_only=True)
+class HourTotal:
+    """Sums over the requests of a batch that ran in one zone and hour, on one basis."""
+
+    zone: str
+    start: datetime
+    intensity_basis: str
+    requests: int
+    energy_j: float
+    operational_g: float
+    embodied_g: float
+
+
+def by_hour(connection: Connection, batch_id: str) -> Sequence[HourTotal]:
+    """In which hours a batch ran; ascending. Requests that never ran are left out."""
+    hour = func.date_trunc(literal_column("'hour'"), results.c.finished_at, literal_column("'UTC'"))
+    query = (
+        select(
+            results.c.zone,
+            hour.label("start"),
+            results.c.intensity_basis,
+            func.count().label("requests"),
+            func.sum(results.c.energy_j).label("energy_j"),
+            func.sum(results.c.operational_g).label("operational_g"),
+            func.sum(results.c.embodied_g).label("embodied_g"),
+        )
+        .where(results.c.batch_id == batch_id, results.c.intensity_basis != "")
+        .group_by(results.c.zone, hour, results.c.intensity_basis)
+        .order_by(hour, results.c.zone)
+    )
+    return [HourTotal(**row) for row in connection.execute(query).mappings()]

@@ -75,16 +75,17 @@ def claim(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("sprout.plan", 0))))
 
 
-def open_batches(connection: Connection) -> Sequence[OpenBatch]:
-    """Locked against being moved for this transaction; one that is just moving is left out."""
+def open_batches(connection: Connection, *, lock: bool) -> Sequence[OpenBatch]:
+    """With `lock`, they cannot be moved before this transaction ends; one that is just moving is left out."""
     names = (field.name for field in fields(OpenBatch) if field.name != "bytes")
     query = (
         select(*(batches.c[name] for name in names), files.c.bytes)
         .join(files, files.c.id == batches.c.input_file_id)
         .where(batches.c.status == BatchStatus.IN_PROGRESS)
         .order_by(batches.c.id)
-        .with_for_update(of=batches, skip_locked=True, key_share=True)
     )
+    if lock:
+        query = query.with_for_update(of=batches, skip_locked=True, key_share=True)
     return [OpenBatch(**{**row, "schedule": Schedule(row["schedule"])}) for row in connection.execute(query).mappings()]
 
 

@@ -1,0 +1,113 @@
+"""A batch's first plan held against what came of it: was it kept, and what did the forecast's errors cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.domain.batch import Schedule
+from app.domain.intensity import HOUR, one_basis
+from app.domain.units import hour_of, kwh
+from app.settings import Settings
+from app.store import intensity, ledger
+from app.store.batches import Batch
+from app.store.ledger import HourTotal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hindsight:
+    """Grams are of the requests that ran, at the figures of their hours as they are known by now."""
+
+    schedule: Schedule
+    promised_g: float
+    """What the first plan expected of as many requests."""
+    actual_g: float
+    share_as_promised: float
+    """Share of the requests that ran in the hours, and zones, of the first plan."""
+    at_once_g: float | None
+    """What they would have emitted from the first plan on without waiting, with the energy that they took; None where
+    the figure of an hour is missing, as below."""
+    cleanest_g: float | None
+    """The least that was possible, had the figures been known: in the window's cleanest hours, at full capacity."""
+    intensity_basis: str
+
+
+def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hindsight | None:
+    """None for a batch that was never planned, or of which nothing ran yet.
+
+    Raises:
+        MixedBases: the basis was changed since.
+    """
+    promise = batch.promise
+    hours = [hour for hour in ledger.by_hour(connection, batch.id) if hour.requests]
+    if not promise or not hours:
+        return None
+    basis = one_basis([promise["intensity_basis"], *(hour.intensity_basis for hour in hours)])
+    ran = sum(hour.requests for hour in hours)
+    known = _figures(connection, settings, batch, basis)
+    energy_kwh = kwh(sum(hour.energy_j for hour in hours)) / ran * settings.pue
+    embodied_g = sum(hour.embodied_g for hour in hours) / ran
+    home = settings.all_zones[0]
+
+    def emitted(placed: Mapping[tuple[str, datetime], float]) -> float | None:
+        if any(key not in known for key in placed):
+            return None
+        return sum(number * (energy_kwh * known[key] + embodied_g) for key, number in placed.items())
+
+    return Hindsight(
+        schedule=batch.schedule,
+        promised_g=promise["footprint_g"] * ran / promise["requests"],
+        actual_g=sum(hour.operational_g + hour.embodied_g for hour in hours),
+        share_as_promised=_overlap(_placed(promise["hours"], ran), hours, ran, home),
+        at_once_g=emitted(_placed(promise["at_once"], ran)),
+        cleanest_g=emitted(_cleanest(known, promise, ran)),
+        intensity_basis=basis,
+    )
+
+
+def _placed(hours: Sequence[Mapping[str, Any]], ran: int) -> Mapping[tuple[str, datetime], float]:
+    """Planned hours, scaled to the requests that ran."""
+    total = sum(hour["requests"] for hour in hours)
+    found: dict[tuple[str, datetime], float] = defaultdict(float)
+    for hour in hours:
+        found[hour["zone"], hour_of(datetime.fromisoformat(hour["start"]))] += hour["requests"] * ran / total
+    return found
+
+
+def _overlap(promised: Mapping[tuple[str, datetime], float], hours: Sequence[HourTotal], ran: int, home: str) -> float:
+    return sum(min(promised.get((hour.zone or home, hour.start), 0.0), hour.requests) for hour in hours) / ran
+
+
+def _figures(
+    connection: Connection, settings: Settings, batch: Batch, basis: str
+) -> Mapping[tuple[str, datetime], float]:
+    """What is known by now of every hour and zone in which the batch could have run."""
+    zones = batch.zones or settings.all_zones[:1]
+    start = hour_of(batch.in_progress_at or batch.created_at)
+    return {
+        (zone, point.start): point.intensity_g_per_kwh
+        for zone in zones
+        for point in intensity.between(connection, zone, basis, start, batch.expires_at)
+    }
+
+
+def _cleanest(
+    known: Mapping[tuple[str, datetime], float], promise: Mapping[str, Any], ran: int
+) -> Mapping[tuple[str, datetime], float]:
+    """The cleanest hours from the first plan on, each as full as the default zone's capacity allows."""
+    planned_at = datetime.fromisoformat(promise["planned_at"])
+    left = float(ran)
+    found: dict[tuple[str, datetime], float] = {}
+    for key in sorted(known, key=lambda key: (known[key], key[1])):
+        length = min((key[1] + HOUR - planned_at) / HOUR, 1.0)
+        if length > 0 and left > 0:
+            found[key] = min(left, promise["requests_per_h"] * length)
+            left -= found[key]
+    if left > 0 and found:
+        found[max(found, key=lambda key: known[key])] += left
+    return found

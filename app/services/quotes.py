@@ -1,0 +1,160 @@
+"""What a batch would emit and when it would end, before it is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from app.domain.batch import Schedule, parse_completion_window, parse_zones
+from app.domain.errors import Conflict, InvalidInput
+from app.domain.intensity import HOUR
+from app.domain.workload import parse_workload
+from app.services.context import Context
+from app.services.layout import Open, lay_out, look, read
+from app.services.outlook import Outlook
+from app.services.plan_notes import note_of
+from app.store.plans import OpenBatch, OpenShard
+
+WINDOWS = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 48, 96, 168))
+"""Windows that are offered, up to the one that is asked for."""
+
+MOST_REQUESTS = 100_000_000
+MOST_SHARDS = 10_000
+"""A batch of more shards is planned in coarser ones: over the hours they spread just as evenly."""
+
+ASKED = "batch_asked"
+"""Stands for the id that the batch does not have yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One way to run the batch."""
+
+    schedule: Schedule
+    window_h: float
+    expected_end: str
+    """The end of the last hour in which it runs, ISO 8601."""
+    in_time: bool
+    """Whether it would end in its window even at half the measured capacity."""
+    footprint_g: float
+    footprint_g_interval: tuple[float, float] | None
+    """Nine of ten hours of earlier forecasts erred by less; None where too few were scored."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    requests: int
+    intensity_basis: str
+    options: Sequence[Option]
+    """At once, then waiting for cleaner hours, within ever longer windows."""
+
+
+def quote(
+    context: Context,
+    tenant: str,
+    *,
+    requests: Mapping[str, int],
+    completion_window: str,
+    zones: str | None,
+    size: int,
+) -> Quote:
+    """What a batch of so many requests per workload, from a file of `size` bytes, would emit beside the open batches.
+
+    Raises:
+        InvalidInput: a count, workload, window or zone cannot be used.
+        Conflict: nothing is measured yet, so that nothing can be said.
+    """
+    settings = context.settings
+    longest = parse_completion_window(completion_window)
+    allowed = parse_zones(zones, settings.all_zones)
+    _check(requests)
+    with context.database.transaction() as connection:
+        others = read(settings, connection, lock=False)
+        asked = _batch(context, tenant, requests, longest, allowed, size)
+        outlook = look(context, connection, [*others, asked])
+    if outlook is None:
+        raise Conflict(
+            f"No request of {settings.served_name} was measured yet, so that nothing can be said of time and carbon: "
+            "run a small batch first."
+        )
+    windows = sorted({window for window in WINDOWS if window < longest} | {longest})
+    plans = [(Schedule.ASAP, longest), *((Schedule.CARBON, window) for window in windows)]
+    options = [
+        _option(context, outlook, others, _scheduled(asked, schedule, window), schedule, window)
+        for schedule, window in plans
+    ]
+    return Quote(requests=sum(requests.values()), intensity_basis=settings.basis, options=options)
+
+
+def _check(requests: Mapping[str, int]) -> None:
+    for workload in requests:
+        parse_workload(workload, param="requests")
+    if not requests or min(requests.values()) < 1 or sum(requests.values()) > MOST_REQUESTS:
+        raise InvalidInput(
+            f"Say how many requests there are of each workload: 1 to {MOST_REQUESTS} in all.", param="requests"
+        )
+
+
+def _batch(
+    context: Context,
+    tenant: str,
+    requests: Mapping[str, int],
+    window: timedelta,
+    zones: Sequence[str],
+    size: int,
+) -> Open:
+    """As it would stand among the open batches, right after its admission."""
+    now, total = context.clock.now(), sum(requests.values())
+    per_shard = max(context.settings.shard_size, total // MOST_SHARDS)
+    sizes = [min(per_shard, total - start) for start in range(0, total, per_shard)]
+    batch = OpenBatch(
+        id=ASKED,
+        tenant_id=tenant,
+        schedule=Schedule.CARBON,
+        zones=zones,
+        composition=[
+            {"workload": workload, "pinned_level": None, "requests": number} for workload, number in requests.items()
+        ],
+        created_at=now,
+        expires_at=now + window,
+        bytes=size,
+        total=total,
+        promise=None,
+        plan=None,
+    )
+    shards = [
+        OpenShard(
+            id=f"{ASKED}:{index}",
+            batch_id=ASKED,
+            zone="",
+            requests=number,
+            leased=False,
+            release_at=now,
+            start_by=None,
+        )
+        for index, number in enumerate(sizes)
+    ]
+    return Open(batch=batch, shards=shards, runs_in=None)
+
+
+def _scheduled(asked: Open, schedule: Schedule, window: timedelta) -> Open:
+    batch = replace(asked.batch, schedule=schedule, expires_at=asked.batch.created_at + window)
+    return replace(asked, batch=batch)
+
+
+def _option(
+    context: Context, outlook: Outlook, others: Sequence[Open], asked: Open, schedule: Schedule, window: timedelta
+) -> Option:
+    layout = lay_out(context.settings, outlook, [*others, asked])
+    note = note_of(context.settings, outlook, [(asked, layout.placements[-1])])
+    return Option(
+        schedule=schedule,
+        window_h=window / HOUR,
+        expected_end=note.expected_end,
+        in_time=note.in_time,
+        footprint_g=note.footprint_g,
+        footprint_g_interval=note.footprint_g_interval,
+        reason=note.reason,
+    )
