@@ -145,7 +145,7 @@ class Task(StrEnum):
     FINALIZE = "sprout.finalize"
     """A batch id: write its output and error files."""
     REFRESH = "sprout.refresh"
-    """Fetch the carbon intensity of the present hour, if it is not known yet."""
+    """Bring the carbon intensity of every zone, what was priced with it, and the forecasts up to date."""
     RECOMPUTE = "sprout.recompute"
     """Recompute the directive mixes."""
     DISCOVER = "sprout.discover"
