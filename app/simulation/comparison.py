@@ -17,9 +17,10 @@ from app.domain.optimizer import QUALITY_WORTH, FloorMode, FloorRule
 from app.domain.policy import CONFIDENCE, Base, Co2Opt, DirectivePolicy, Policy, SproutStatic, sprout
 from app.simulation.dataset import Dataset, Floats, Recording, ZoneMonth, load
 from app.simulation.oracle import replay_oracle
+from app.simulation.outcome import Outcome
 from app.simulation.partition import Partition, Workloads, cells, partition
 from app.simulation.published import PUBLISHED_NAMES, PublishedMonth
-from app.simulation.replay import Conditions, Month, Outcome, replay
+from app.simulation.replay import Conditions, Month, replay
 from app.simulation.small_model import replay_small_model
 
 POLICIES = ("BASE", "CO2_OPT", "MODEL_OPT", "SPROUT_STA", "SPROUT", "ORACLE", "OURS")

@@ -11,7 +11,8 @@ from app.domain.policy import Known, Observation, sprout
 from app.domain.preference import from_picks
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import Floats, Recording
-from app.simulation.replay import Month, Outcome
+from app.simulation.outcome import Outcome
+from app.simulation.replay import Month
 
 SERVICE = "service"
 

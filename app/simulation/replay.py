@@ -2,10 +2,8 @@
 
 Traffic follows the recorded composition. What the policy may learn comes from the *fit* requests, which stand for
 recent traffic: rounds of evaluation sample them, are paid for, and only then are their verdicts and energies known.
-What is
-reported comes from the *score* requests: no policy sees them, only the budget of evaluation follows what serving them
-emits. The policy is handed the intensities up to
-the present hour and no later ones.
+What is reported comes from the *score* requests: no policy sees them, only the budget of evaluation follows what
+serving them emits. The policy is handed the intensities up to the present hour and no later ones.
 """
 
 from __future__ import annotations
@@ -14,13 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.domain.directive import L0
 from app.domain.footprint import Hardware
 from app.domain.policy import Observation, Policy
 from app.domain.trigger import Opening, Trigger, gate_is_open
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import Floats, Recording
 from app.simulation.evidence import EvidenceBook
+from app.simulation.outcome import Bill, Evaluation, Outcome
 from app.simulation.partition import Partition, cells
 
 PAST_H = 720
@@ -56,33 +54,15 @@ class Month:
     traffic: Floats
     """Hours x W."""
 
+    @property
+    def now(self) -> Floats:
+        """The intensities of the month's own hours."""
+        return self.intensity[self.start : self.start + len(self.traffic)]
+
     def past(self, hour: int) -> Floats:
         """The intensities up to `hour` of the month, that one included: all that may be known in it."""
         now = self.start + hour
         return self.intensity[max(now + 1 - PAST_H, 0) : now + 1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a policy did and what came of it; footprints in grams per request or in all, by hour."""
-
-    mixes: Floats
-    """Hours x C x L."""
-    served_g: Floats
-    """Hours: of all requests."""
-    base_g: Floats
-    """Hours: what L0 would have cost."""
-    evaluation_g: float
-    rounds: int
-    verdicts: int
-    served_by_workload: Floats
-    """W x 2: grams spent, and grams at L0."""
-    preferred: Floats
-    """W x 2: requests whose level was the judge's pick, and whose L0 was."""
-    correct: Floats
-    """W x 2: requests answered correctly, and at L0; NaN where that cannot be checked."""
-    requests: Floats
-    """W."""
 
 
 @dataclass
@@ -110,7 +90,7 @@ def replay(
     names = partition.classes.names
     book = _empty_book(fit, partition, conditions)
     recent = cells(fit, partition.fit, len(names))
-    bill = _Bill.of(score, partition, conditions.hardware)
+    bill = Bill.of(score, partition, conditions.hardware)
     evaluator = _Evaluator(book=book, conditions=conditions, rng=rng)
     mixes = np.zeros((len(month.traffic), len(names), fit.levels))
     for hour, traffic in enumerate(month.traffic):
@@ -127,7 +107,13 @@ def replay(
         if conditions.budget > 0:
             served_g = bill.grams(traffic, mixes[hour], past[-1]).sum() * conditions.requests_per_hour
             evaluator.hour(hour, past, traffic, float(served_g))
-    return bill.settle(month, mixes, evaluator, conditions.requests_per_hour)
+    return bill.settle(
+        arrived=month.traffic * conditions.requests_per_hour,
+        served=month.traffic * conditions.requests_per_hour,
+        mixes=mixes,
+        intensity=month.now,
+        evaluation=evaluator.so_far,
+    )
 
 
 def _empty_book(fit: Recording, partition: Partition, conditions: Conditions) -> EvidenceBook:
@@ -150,9 +136,7 @@ class _Evaluator:
     rng: np.random.Generator
     last: int = 0
     served_since_g: float = 0.0
-    spent_g: float = 0.0
-    rounds: int = 0
-    verdicts: int = 0
+    so_far: Evaluation = field(default_factory=Evaluation)
     open: _Round | None = None
 
     def hour(self, hour: int, past: Floats, traffic: Floats, served_g: float) -> None:
@@ -177,8 +161,11 @@ class _Evaluator:
         if len(rows) and not len(affordable):
             return  # The round stays open until the budget has grown to a prompt.
         self.book.judge(affordable, hour)
-        self.spent_g += float(self._grams(affordable, intensity).sum())
-        self.rounds, self.verdicts = self.rounds + bool(len(affordable)), self.verdicts + len(affordable)
+        self.so_far = Evaluation(
+            grams=self.so_far.grams + float(self._grams(affordable, intensity).sum()),
+            rounds=self.so_far.rounds + bool(len(affordable)),
+            verdicts=self.so_far.verdicts + len(affordable),
+        )
         self.last, self.served_since_g, self.open = hour, 0.0, None
 
     def _grams(self, rows: np.ndarray, intensity: float) -> Floats:
@@ -186,65 +173,3 @@ class _Evaluator:
         recording, hardware = self.book.recording, self.conditions.hardware
         operational = recording.energy_j[rows].sum(axis=1) / JOULES_PER_KWH * hardware.pue * intensity
         return np.asarray(operational + recording.device_s[rows].sum(axis=1) * hardware.embodied_g_per_device_s)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bill:
-    """Means of the score requests per workload and class (a cell), weighted by the cell's share of the workload."""
-
-    energy_kwh: Floats
-    """W x C x L, as are the others; PUE included."""
-    embodied_g: Floats
-    picked: Floats
-    correct: Floats
-
-    @classmethod
-    def of(cls, score: Recording, partition: Partition, hardware: Hardware) -> _Bill:
-        shape = (len(score.workloads), len(partition.classes.names), score.levels)
-        cell = score.workload * shape[1] + partition.score
-        per_workload = np.bincount(score.workload, minlength=shape[0])
-
-        def mean(values: Floats) -> Floats:
-            sums = [np.bincount(cell, weights=column, minlength=shape[0] * shape[1]) for column in values.T]
-            table = np.stack(sums, axis=1).reshape(shape)
-            return np.asarray(table / np.maximum(per_workload, 1)[:, None, None])
-
-        return cls(
-            energy_kwh=mean(score.energy_j) / JOULES_PER_KWH * hardware.pue,
-            embodied_g=mean(score.device_s) * hardware.embodied_g_per_device_s,
-            picked=mean(score.picked),
-            correct=mean(score.checked),
-        )
-
-    def grams(self, traffic: Floats, mix: Floats, intensity: float) -> Floats:
-        """W: grams per request of the service, by workload, in one hour."""
-        per_request = ((self.energy_kwh * intensity + self.embodied_g) * mix).sum(axis=(1, 2))
-        return np.asarray(traffic * per_request)
-
-    def settle(self, month: Month, mixes: Floats, evaluator: _Evaluator, requests_per_hour: int) -> Outcome:
-        at_l0 = np.zeros_like(mixes)
-        at_l0[:, :, L0] = 1.0
-        now = month.intensity[month.start : month.start + len(mixes)]
-        spent, base = (self._hourly(month.traffic, mix, now) * requests_per_hour for mix in (mixes, at_l0))
-
-        def count(values: Floats) -> Floats:
-            totals = [np.einsum("hw,hcl,wcl->w", month.traffic, mix, values) for mix in (mixes, at_l0)]
-            return np.stack(totals, axis=1) * requests_per_hour
-
-        return Outcome(
-            mixes=mixes,
-            served_g=spent.sum(axis=1),
-            base_g=base.sum(axis=1),
-            evaluation_g=evaluator.spent_g,
-            rounds=evaluator.rounds,
-            verdicts=evaluator.verdicts,
-            served_by_workload=np.stack([spent.sum(axis=0), base.sum(axis=0)], axis=1),
-            preferred=count(self.picked),
-            correct=count(self.correct),
-            requests=month.traffic.sum(axis=0) * requests_per_hour,
-        )
-
-    def _hourly(self, traffic: Floats, mixes: Floats, intensity: Floats) -> Floats:
-        """Hours x W: grams per request of the service."""
-        operational = np.einsum("hcl,wcl->hw", mixes, self.energy_kwh) * intensity[:, None]
-        return np.asarray(traffic * (operational + np.einsum("hcl,wcl->hw", mixes, self.embodied_g)))

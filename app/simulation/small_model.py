@@ -8,8 +8,9 @@ from app.domain.attribution import Use
 from app.domain.policy import Known, ModelOpt, Observation
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import ModelMeans, Recording
+from app.simulation.outcome import Outcome
 from app.simulation.published import RELATIVE_QUALITY
-from app.simulation.replay import Conditions, Month, Outcome
+from app.simulation.replay import Conditions, Month
 
 SERVICE = "service"
 
@@ -33,8 +34,7 @@ def replay_small_model(month: Month, means: ModelMeans, score: Recording, xi: fl
             intensity_g_per_kwh=float(past[-1]), past=past.tolist(), workloads=[known], levels=2, hardware=hardware
         )
         mixes[hour, 0] = policy.decide(seen).mixes[SERVICE]
-    now = month.intensity[month.start : month.start + hours]
-    per_request = energy_j / JOULES_PER_KWH * hardware.pue * now[:, None, None]
+    per_request = energy_j / JOULES_PER_KWH * hardware.pue * month.now[:, None, None]
     per_request = per_request + device_s * hardware.embodied_g_per_device_s
     requests = month.traffic * conditions.requests_per_hour
     spent, base = requests * (per_request * mixes).sum(axis=2), requests * per_request[:, :, 0]

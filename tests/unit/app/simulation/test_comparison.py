@@ -15,8 +15,9 @@ from app.simulation import comparison as module
 from app.simulation import published
 from app.simulation.comparison import POLICIES, Comparison, Row, example, halves, run
 from app.simulation.dataset import Dataset, load
+from app.simulation.outcome import Outcome
 from app.simulation.partition import Workloads
-from app.simulation.replay import Conditions, Outcome
+from app.simulation.replay import Conditions
 from tests.support.recorded import MONTHS, WORKLOADS, contents, grams, published_dataset, record
 
 KEYS = [

@@ -11,7 +11,8 @@ from app.domain.footprint import Hardware
 from app.simulation.comparison import Comparison, halves
 from app.simulation.dataset import Recording, load
 from app.simulation.oracle import replay_oracle
-from app.simulation.replay import Conditions, Month, Outcome
+from app.simulation.outcome import Outcome
+from app.simulation.replay import Conditions, Month
 from app.simulation.small_model import replay_small_model
 from tests.support.recorded import a_month, a_recording, grams
 

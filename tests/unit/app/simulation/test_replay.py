@@ -15,8 +15,9 @@ from app.domain.optimizer import FloorMode, FloorRule
 from app.domain.policy import Base, Co2Opt, Decision, DirectivePolicy, Observation, Policy, SproutStatic, sprout
 from app.simulation.dataset import Recording
 from app.simulation.evidence import EvidenceBook
+from app.simulation.outcome import Outcome
 from app.simulation.partition import Workloads, partition
-from app.simulation.replay import PAST_H, Conditions, Month, Outcome, _empty_book, _Evaluator, replay
+from app.simulation.replay import PAST_H, Conditions, Month, _empty_book, _Evaluator, replay
 from tests.support.recorded import a_month, a_recording, grams
 
 FIT = a_recording([0, 1] * 40, [0, 1, 2, 0, 1] * 16)
@@ -195,7 +196,7 @@ def test_the_budget_holds_after_every_hour(served: Sequence[float], asked_again_
     rounds, _ = evaluator(Conditions(asked_again_h=asked_again_h))
     for hour, served_g in enumerate(served):
         rounds.hour(hour, PAST, TRAFFIC, served_g)
-        assert rounds.spent_g <= 0.01 * sum(served[: hour + 1]) + 1e-9
+        assert rounds.so_far.grams <= 0.01 * sum(served[: hour + 1]) + 1e-9
 
 
 def price_of_a_prompt() -> float:
@@ -206,8 +207,8 @@ def price_of_a_prompt() -> float:
 def test_a_round_costs_what_answering_its_prompts_at_every_level_does() -> None:
     rounds, book = evaluator(Conditions())
     rounds.hour(1, PAST, TRAFFIC, 1e9)
-    assert rounds.verdicts == len(FIT) == (book.judged_at == 1).sum()
-    assert rounds.spent_g == pytest.approx(len(FIT) * price_of_a_prompt())
+    assert rounds.so_far.verdicts == len(FIT) == (book.judged_at == 1).sum()
+    assert rounds.so_far.grams == pytest.approx(len(FIT) * price_of_a_prompt())
 
 
 def test_a_small_service_saves_up_for_its_first_round() -> None:
@@ -216,15 +217,15 @@ def test_a_small_service_saves_up_for_its_first_round() -> None:
     for hour in range(100):
         rounds.hour(hour, PAST, TRAFFIC, hourly)
         if hour < 5:
-            assert rounds.rounds == 0
-    assert rounds.rounds >= 3
-    assert (book.judged_at >= 0).sum() == rounds.verdicts
+            assert rounds.so_far.rounds == 0
+    assert rounds.so_far.rounds >= 3
+    assert (book.judged_at >= 0).sum() == rounds.so_far.verdicts
 
 
 def test_a_round_has_no_more_prompts_than_allowed() -> None:
     rounds, _ = evaluator(Conditions(most_per_round=7))
     rounds.hour(1, PAST, TRAFFIC, 1e9)
-    assert rounds.verdicts == 7
+    assert rounds.so_far.verdicts == 7
 
 
 def test_rounds_follow_each_other_while_evidence_is_thin() -> None:
@@ -233,7 +234,7 @@ def test_rounds_follow_each_other_while_evidence_is_thin() -> None:
         rounds.hour(hour, PAST, TRAFFIC, 1e9)
     # The first eight hours judge all 80.
     assert np.bincount(book.judged_at.astype(int)).tolist() == [0] + [10] * 8
-    assert rounds.verdicts == 80
+    assert rounds.so_far.verdicts == 80
 
 
 def test_the_papers_policies_ask_anew_and_ours_pools() -> None:
@@ -255,7 +256,7 @@ def test_an_open_round_waits_for_a_clean_hour_unless_it_is_forced(clean_at: int,
         now = 150.0 if hour == clean_at else 290.0
         rounds.hour(hour, np.append([100.0, 300.0] * 24, now), TRAFFIC, 1e9)
         waited += rounds.open is not None
-    assert (rounds.rounds, rounds.last) == (2, second)
+    assert (rounds.so_far.rounds, rounds.last) == (2, second)
     assert waited > 10
 
 
