@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.stack import database_url, running
-from app.domain.errors import ServiceUnavailable, SproutError
+from app.domain.errors import IntensityUnavailable, ServiceUnavailable, SproutError
 from app.domain.intensity import HOUR, IntensityPoint
 from app.domain.units import hour_of
 from app.grid.providers import provider
@@ -153,12 +153,18 @@ def _scored(scores: Sequence[Figures]) -> Iterator[str]:
 def backfill(days: int, zone: str | None) -> None:
     """Fetch past hours into the database: the built-in forecast learns from them, and the ledger is settled."""
     settings = load()
-    source, moment = provider(settings), _now(settings)
-    zones = _own_zones(settings, zone)
+    zones, source, moment = _own_zones(settings, zone), provider(settings), _now(settings)
+    failed, past = False, "day" if days == 1 else f"{days} days"
     with closing(Database(database_url(settings))) as database:
         for name in zones:
-            changed = intensity.backfill(database, settings, source, name, days, moment)
-            click.echo(f"{name}: {changed} hours of the past {days} days are new or have another figure.")
+            try:
+                changed = intensity.backfill(database, settings, source, name, days, moment)
+                click.echo(f"{name}: {changed} hours of the past {past} are new or have another figure.")
+            except IntensityUnavailable as exc:
+                failed = True
+                click.echo(f"{name}: {exc.message}", err=True)
+    if failed:
+        sys.exit(1)
 
 
 @grid.command()

@@ -54,8 +54,12 @@ def test_backfill_of_one_zone(desk: Desk, source: ScriptedProvider) -> None:
     assert desk.rows("SELECT zone, count(*) FROM intensity GROUP BY 1") == [("FR", 721)]
 
 
-def test_backfill_says_what_is_wrong(source: ScriptedProvider) -> None:
-    source.faults["FR"] = IntensityUnavailable("The token has no access to zone FR.")
+def test_backfill_goes_on_after_a_zone_that_fails(desk: Desk, source: ScriptedProvider) -> None:
+    source.faults["WORLD"] = IntensityUnavailable("The token has no access to zone WORLD.")
     result = CliRunner().invoke(grid, ["backfill", "--days", "1"])
-    assert result.output.startswith("WORLD: 25 hours")
-    assert isinstance(result.exception, IntensityUnavailable)
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        "WORLD: The token has no access to zone WORLD.",
+        "FR: 25 hours of the past day are new or have another figure.",
+    ]
+    assert desk.rows("SELECT DISTINCT zone FROM intensity") == ["FR"]
