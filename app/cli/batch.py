@@ -41,7 +41,11 @@ def batch() -> None:
 @click.option("--window", default="24h", show_default=True, help="Completion window, 1h to 7d.")
 @click.option("--workload", help="Workload of every line that does not name its own.")
 @click.option("--level", help="Pin a level (L0, L1, L2) for every line that does not pin its own.")
-@click.option("--schedule", type=click.Choice(list(Schedule)), help="When it runs in its window; by default asap.")
+@click.option(
+    "--schedule",
+    type=click.Choice([schedule.value for schedule in Schedule]),
+    help="When it runs in its window; by default asap.",
+)
 @click.option("--zones", help="Zones it may run in, such as GB,FR, or `any`; by default the first of SPROUT_ZONES.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 def run(source: Path, output: Path, window: str, force: bool, **controls: str | None) -> None:

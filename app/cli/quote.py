@@ -62,7 +62,7 @@ def count(source: Path, workload: str) -> Mapping[str, int]:
 def _declared(line: bytes, number: int) -> str | None:
     try:
         name = ((json.loads(line)["body"]).get("metadata") or {}).get(WORKLOAD_KEY)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise InvalidInput(f"Line {number} is not a request: it needs custom_id, method, url and body.") from exc
     return name if isinstance(name, str) else None
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from app import settings
 from app.cli import batch as batch_module
-from app.cli.batch import KEY, batch, show_faults, submit
-from app.domain.errors import InvalidInput
+from app.cli.batch import KEY, batch, described, show_faults, submit
+from app.domain.errors import InvalidInput, ServiceUnavailable
 from tests.support.web import Answer, Asked, as_json, serving
 
-REPORT = {
+REPORT: dict[str, Any] = {
     "levels": [],
     "l0": [],
     "machines": {"energy_j": 0.0, "idle_energy_j": 0.0, "idle_device_s": 0.0},
@@ -24,7 +23,10 @@ REPORT = {
     "energy_bases": [],
     "intensity_bases": [],
     "intensity_origins": [],
+    "hindsight": None,
 }
+
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 class FakeApi:
@@ -39,6 +41,7 @@ class FakeApi:
             "error_file_id": "file-errors" if errors else None,
             "request_counts": {"total": 2, "completed": int(output), "failed": int(errors)},
             "errors": {"data": [{"message": "Line 1: [bold]it[/bold] is faulty."}]},
+            "sprout": {"waiting_until": None},
         }
 
     def __call__(self, asked: Asked) -> Answer:
@@ -55,17 +58,6 @@ class FakeApi:
             case "GET", path if path.endswith("/report"):
                 return as_json(REPORT)
         return as_json({"id": "batch_1", "status": next(self._states), **self._final})
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("SPROUT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SPROUT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("app.cli.client.POLL_S", 0.001)
-    settings.load.cache_clear()
-    yield
-    settings.load.cache_clear()
 
 
 @pytest.fixture
@@ -93,6 +85,79 @@ def test_answers_are_downloaded(source: Path, tmp_path: Path, monkeypatch: pytes
     (created,) = api.created
     assert b'"sprout_level":"L1"' in created
     assert b'"sprout_workload":"mail"' in created
+
+
+def test_when_and_where_it_runs_reaches_the_batch(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = FakeApi()
+    ended = run(
+        api, source, "-o", tmp_path / "out.jsonl", "--schedule", "carbon", "--zones", "GB,FR", monkeypatch=monkeypatch
+    )
+    assert ended.exit_code == 0, ended.output
+    (created,) = map(json.loads, api.created)
+    assert {name: value for name, value in created["metadata"].items() if name != KEY} == {
+        "sprout_schedule": "carbon",
+        "sprout_zones": "GB,FR",
+    }
+
+
+def test_what_is_not_said_is_left_to_the_service(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi()
+    run(api, source, "-o", tmp_path / "out.jsonl", monkeypatch=monkeypatch)
+    (created,) = map(json.loads, api.created)
+    assert set(created["metadata"]) == {KEY}
+
+
+def test_an_unknown_schedule_is_refused_before_anything_is_sent(source: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(source), "-o", str(tmp_path / "out.jsonl"), "--schedule", "later"]
+    ended = CliRunner().invoke(batch, arguments)
+    assert ended.exit_code == 2
+    assert "'asap', 'carbon'" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("status", "until", "text"),
+    [
+        ("validating", None, "validating"),
+        ("in_progress", None, "in progress"),
+        ("in_progress", "2026-03-03T02:00:00+00:00", "waits until Tue 02:00 UTC"),
+        # What was planned says nothing once the batch does something else.
+        ("cancelling", "2026-03-03T02:00:00+00:00", "cancelling"),
+        ("finalizing", "2026-03-03T02:00:00+00:00", "finalizing"),
+    ],
+)
+def test_a_batch_says_what_it_does_or_until_when_it_waits(status: str, until: str | None, text: str) -> None:
+    assert described({"status": status, "sprout": {"waiting_until": until}}) == text
+
+
+def test_a_batch_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(request: Asked) -> Answer:
+        asked.append(f"{request.method} {request.path}")
+        return as_json({"id": "batch_1"})
+
+    with serving(answer) as url:
+        monkeypatch.setenv("SPROUT_API_URL", url)
+        ended = CliRunner().invoke(batch, ["release", "batch_1"])
+    assert (ended.exit_code, ended.output) == (0, "Batch batch_1 runs as soon as there is room.\n")
+    assert asked == ["POST /sprout/v1/batches/batch_1/release"]
+
+
+def test_a_batch_that_cannot_be_released_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = {"error": {"message": "Batch 'batch_1' is completed: there is nothing left to release."}}
+    with serving(lambda _: as_json(refusal, 409)) as url:
+        monkeypatch.setenv("SPROUT_API_URL", url)
+        ended = CliRunner().invoke(batch, ["release", "batch_1"])
+    assert isinstance(ended.exception, InvalidInput)
+    assert ended.exception.message == refusal["error"]["message"]
+
+
+def test_releasing_starts_no_stack() -> None:
+    ended = CliRunner().invoke(batch, ["release", "batch_1"])
+    assert isinstance(ended.exception, ServiceUnavailable)
+    assert "start one with `sprout up`" in ended.exception.message
 
 
 @pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])

@@ -41,8 +41,16 @@ def report(levels: list[dict[str, Any]], l0: list[dict[str, Any]] | None = None,
         "energy_bases": ["modelled"],
         "intensity_bases": ["lifecycle-average"],
         "intensity_origins": [priced("measured", 2)],
+        "hindsight": None,
         **changes,
     }
+
+
+def hindsight(**changes: Any) -> dict[str, Any]:
+    return {
+        "schedule": "carbon", "promised_g": 4.0, "actual_g": 5.0, "share_as_promised": 0.75, "at_once_g": 9.0,
+        "cleanest_g": 4.5, "intensity_basis": "lifecycle-average", **changes,
+    }  # fmt: skip
 
 
 def shown(*reports: dict[str, Any]) -> list[str]:
@@ -214,3 +222,37 @@ def test_what_was_priced_anew_says_what_it_was_priced_at_first() -> None:
         "(lifecycle-average): 4.00 g operational, first priced at 2.50 g. Output files keep the first figures." in text
     )
     assert "first priced" not in said(report([level(0)]))
+
+
+def test_what_waiting_brought() -> None:
+    text = said(report([level(0)], hindsight=hindsight()))
+    assert (
+        "It waited for cleaner hours: 5.00 g, planned were 4.00 g; 75% of the requests ran in the hours of the first "
+        "plan. Run at once, the same would have been 9.00 g (estimate). Forecast errors and lack of room cost "
+        "500.00 mg. Attributional, lifecycle-average."
+    ) in text
+
+
+def test_what_is_not_known_of_waiting_is_not_said() -> None:
+    text = said(report([level(0)], hindsight=hindsight(at_once_g=None, cleanest_g=None)))
+    assert "hours of the first plan. Attributional, lifecycle-average." in text
+    assert "Run at once" not in text
+
+
+def test_better_than_the_best_costs_nothing() -> None:
+    """The least that was possible is reckoned with the energy of the mean request."""
+    text = said(report([level(0)], hindsight=hindsight(cleanest_g=5.5)))
+    assert "Forecast errors and lack of room cost 0.00 mg." in text
+
+
+@pytest.mark.parametrize("found", [None, hindsight(schedule="asap")])
+def test_a_run_that_did_not_wait_says_nothing_of_waiting(found: dict[str, Any] | None) -> None:
+    assert "waited" not in said(report([level(0)], hindsight=found))
+
+
+def test_every_batch_of_a_run_says_what_waiting_brought() -> None:
+    text = said(report([level(0)], hindsight=hindsight()), report([level(0)], hindsight=hindsight(actual_g=7.0)))
+    assert [line.split(",")[0] for line in text.splitlines() if "waited" in line] == [
+        "It waited for cleaner hours: 5.00 g",
+        "It waited for cleaner hours: 7.00 g",
+    ]
