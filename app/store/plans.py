@@ -151,8 +151,8 @@ def note(connection: Connection, batch_id: str, *, plan: Mapping[str, Any], prom
 
 
 def release(connection: Connection, batch_id: str, now: datetime) -> None:
-    """Give up a batch's schedule: its shards may run from now on."""
-    connection.execute(update(batches).where(batches.c.id == batch_id).values(schedule=Schedule.ASAP))
+    """Give up a batch's schedule, and its plan with it: its shards may run from now on."""
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(schedule=Schedule.ASAP, plan=None))
     connection.execute(
         update(shards)
         .where(shards.c.batch_id == batch_id, shards.c.state == ShardState.PENDING, shards.c.release_at > now)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from app.domain.batch import BatchStatus
+from app.domain.profile import Profile
 from app.domain.request import Request
 from app.store import batches, files, mixes, requests, shards
 from app.store.batches import Batch
@@ -19,6 +20,7 @@ from app.store.mixes import DirectiveMix, OptimizerRun
 from app.store.results import Result
 from app.store.shards import Lease
 from app.store.tables import batches as batches_table
+from app.store.windows import Window
 from tests.support.clock import NOON
 
 MODEL = "test-model"
@@ -104,6 +106,39 @@ def a_result(batch: Batch, number: int, **changes: Any) -> Result:
         "body": {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]},
     }
     return Result(**{**values, **changes})
+
+
+def a_profile(**changes: Any) -> Profile:
+    """Of requests at L0 of which a device runs a hundred an hour, at a kilowatt."""
+    values: dict[str, Any] = {
+        "workload": "default",
+        "level": 0,
+        "requests": 100,
+        "energy_j": 36_000.0,
+        "energy_sd_j": 0.0,
+        "device_s": 36.0,
+        "device_sd_s": 0.0,
+    }
+    return Profile(**{**values, **changes})
+
+
+def a_window(**changes: Any) -> Window:
+    """Ten seconds of one device up to noon, without idleness."""
+    values: dict[str, Any] = {
+        "worker": "worker-1",
+        "ended_at": NOON,
+        "energy_j": 1000.0,
+        "device_s": 10.0,
+        "idle_energy_j": 0.0,
+        "idle_device_s": 0.0,
+        "energy_basis": "modelled",
+        "zone": "WORLD",
+        "intensity_g_per_kwh": 480.0,
+        "intensity_basis": "lifecycle-average",
+        "intensity_origin": "measured",
+        **changes,
+    }
+    return Window(**{"started_at": values["ended_at"] - timedelta(seconds=10), **values})
 
 
 def a_mix(probabilities: Sequence[float] = (0.5, 0.3, 0.2), **changes: Any) -> DirectiveMix:

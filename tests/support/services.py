@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from app.domain.errors import ServiceUnavailable
+from app.domain.intensity import HOUR, Forecast, IntensityPoint
+from app.domain.units import hour_of
 from app.ports import EnergyBasis, Engine, Meter, Task
 from app.services import batches, files, finalization, generation, validation
 from app.services.accounting import Accountant
@@ -19,13 +21,16 @@ from app.services.context import Context
 from app.services.generation import Worker
 from app.settings import Settings
 from app.store import batches as stored_batches
+from app.store import forecasts as stored_forecasts
+from app.store import intensity as stored_intensity
+from app.store import profiles, windows
 from app.store.batches import Batch
 from app.store.blobs import FileStore
 from app.store.database import TENANT, Database
 from app.store.files import File
 from tests.support.clock import FakeClock
 from tests.support.dispatcher import RecordingDispatcher
-from tests.support.factories import ENDPOINT, MODEL
+from tests.support.factories import ENDPOINT, MODEL, a_profile, a_window
 from tests.support.tokenizer import WordTokenizer
 
 
@@ -121,6 +126,28 @@ class Desk:
                         generation.run_shard(self.context, worker, argument)
                     case Task.FINALIZE:
                         finalization.finalize(self.context, argument)
+
+    def measure(self, **changes: Any) -> None:
+        """Requests were measured: see `a_profile`."""
+        with self.context.database.transaction() as connection:
+            profiles.put(connection, TENANT, MODEL, [a_profile(**changes)], self.clock.now())
+
+    def see(self, **changes: Any) -> None:
+        """A worker is there by now: see `a_window`."""
+        with self.context.database.transaction() as connection:
+            windows.add(connection, a_window(**{"ended_at": self.clock.now(), **changes}))
+
+    def expect(self, grams: Sequence[float], *, zone: str = "WORLD") -> None:
+        """The figure of the present hour is known, and those of the following ones are forecast."""
+        settings, now = self.context.settings, self.clock.now()
+        hour = hour_of(now)
+        known = {"zone": zone, "basis": settings.basis, "provider": "test"}
+        with self.context.database.transaction() as connection:
+            point = IntensityPoint(**known, start=hour, intensity_g_per_kwh=grams[0])
+            stored_intensity.put(connection, [point], now)
+            if ahead := grams[1:]:
+                issued = Forecast(**known, issued_at=now, start=hour + HOUR, intensity_g_per_kwh=ahead)
+                stored_forecasts.put(connection, issued)
 
     def rows(self, query: str, **values: Any) -> Sequence[Any]:
         """What the database holds, as tuples; as plain values where the query has one column."""
