@@ -13,6 +13,8 @@ from celery import signals
 
 from app.broker.celery import queue_name
 from app.composition import build_context, engine_model
+from app.domain.errors import ConfigurationError
+from app.grid.absent import AbsentProvider
 from app.grid.providers import provider
 from app.ports import Engine, IntensityProvider, Meter, Queue, Task
 from app.services.accounting import WINDOW_S, Accountant
@@ -34,8 +36,16 @@ def context() -> Context:
     return build_context(load())
 
 
-@cache
 def intensity_provider() -> IntensityProvider:
+    """The configured source, or one that says why that cannot be used: a trace that is gone must not stop the tasks."""
+    try:
+        return _configured_provider()
+    except ConfigurationError as exc:
+        return AbsentProvider(exc.message, basis=load().basis)
+
+
+@cache
+def _configured_provider() -> IntensityProvider:
     return provider(load())
 
 

@@ -120,6 +120,7 @@ def output_line(result: Result) -> dict[str, Any]:
             "energy_j": result.energy_j,
             "energy_basis": result.energy_basis,
             "device_s": result.device_s,
+            "zone": result.zone,
             "intensity_g_per_kwh": result.intensity_g_per_kwh,
             "intensity_basis": result.intensity_basis,
             "intensity_origin": result.intensity_origin,
