@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.batch import Schedule
 from app.domain.errors import ConfigurationError
 from app.domain.optimizer import FloorMode, FloorRule
 from app.simulation.comparison import POLICIES, Comparison, Row, run
+from app.simulation.deferral import Deferral, Load
+from app.simulation.deferral import run as defer
+from app.simulation.deferral_report import legend as deferral_legend
+from app.simulation.deferral_report import tables_of
+from app.simulation.deferral_report import write as write_deferral
+from app.simulation.foresight import Forecasts
 from app.simulation.partition import Workloads
 from app.simulation.replay import Conditions
 from app.simulation.report import BRIEF_HEADINGS, brief_cells, legend, write
 from app.simulation.summary import summarize
+from app.simulation.together import run as together
 
 DEFAULTS = Comparison(dataset=Path())
+LOAD = Load()
 
 
 class _ManyPolicies(click.Command):
@@ -109,24 +120,125 @@ class _ManyPolicies(click.Command):
 )
 @click.option("--zone", help="Grid zone; by default all of the dataset's.")
 @click.option("--month", help="Such as 2023-02; by default all of the dataset's.")
+@click.option(
+    "--schedule",
+    type=click.Choice([schedule.value for schedule in Schedule]),
+    default=Schedule.ASAP.value,
+    show_default=True,
+    help="`carbon` moves work to clean hours, at most 24 hours on: alone, or together with the directives of --policy.",
+)
+@click.option(
+    "--forecast",
+    "forecasts",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Forecasts]),
+    help="To move work by; may be given again. By default all, and with --policy built-in.",
+)
+@click.option(
+    "--recorded",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV of forecasts by the day, to move work by in place of DATASET's zone-months.",
+)
+@click.option(
+    "--capacity",
+    type=click.FloatRange(1),
+    default=LOAD.capacity,
+    show_default=True,
+    help="Of the machines that moved work runs on, in multiples of what arrives.",
+)
+@click.option("--idle-w", type=click.FloatRange(0), default=LOAD.idle_w, show_default=True, help="Of an idle device.")
 @click.option("--as-published", is_flag=True, help="The authors' replay with its flaws, beside their figures.")
 @click.option("--seeds", type=click.IntRange(1), default=DEFAULTS.seeds, show_default=True, help="Random halves.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every run's row.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a page with plots here.")
-def replay(json_path: Path | None, report: Path | None, **options: Any) -> None:
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    /,
+    *,
+    json_path: Path | None,
+    report: Path | None,
+    schedule: str,
+    forecasts: Sequence[str],
+    recorded: Path | None,
+    capacity: float,
+    idle_w: float,
+    **options: Any,
+) -> None:
     """Run policies over the recorded history of DATASET, hour by hour.
 
     Policies learn from rounds of evaluation on one half of the judged requests and are scored on the other; they see
     the past only. docs/replay.md says what every figure means.
     """
+    _check_together(ctx)
     comparison = _comparison(**options)
     _check_targets(json_path, report)
-    rows = run(comparison)
-    _show(comparison, rows)
+    if schedule == Schedule.CARBON:
+        kinds = tuple(Forecasts(name) for name in dict.fromkeys(forecasts))
+        load = replace(
+            LOAD, requests_per_hour=comparison.conditions.requests_per_hour, capacity=capacity, idle_w=idle_w
+        )
+        alone = not options["policies"]
+        rows = _deferred(comparison, load, kinds, recorded) if alone else together(comparison, load, kinds)
+        page = _show_deferred(comparison, load, rows, report)
+    else:
+        rows = run(comparison)
+        _show(comparison, rows)
+        page = write(comparison, rows, report) if report else None
     if json_path:
         json_path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
-    if report:
-        click.echo(f"Report: {write(comparison, rows, report)}")
+    if page:
+        click.echo(f"Report: {page}")
+
+
+OF_DEFERRAL = ("forecasts", "recorded", "capacity", "idle_w")
+NOT_OF_RECORDED = ("policies", "zone", "month")
+
+
+def _check_together(ctx: click.Context) -> None:
+    """Raises UsageError where one option would be passed over in silence because of another."""
+    given = {
+        option.name: option.opts[0]
+        for option in ctx.command.params
+        if ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    }
+    deferred = ctx.params["schedule"] == Schedule.CARBON
+    refused = [(name, "needs --schedule carbon") for name in OF_DEFERRAL if not deferred]
+    refused += [("as_published", "cannot be had with --schedule carbon")] if deferred else []
+    refused += [(name, "cannot be had with --recorded") for name in NOT_OF_RECORDED if "recorded" in given]
+    for name, why in refused:
+        if name in given:
+            raise click.UsageError(f"{given[name]} {why}.")
+
+
+def _deferred(
+    comparison: Comparison, load: Load, forecasts: tuple[Forecasts, ...], recorded: Path | None
+) -> Sequence[Row]:
+    return defer(
+        Deferral(
+            dataset=comparison.dataset,
+            recorded=recorded,
+            forecasts=forecasts,
+            load=load,
+            zone=comparison.zone,
+            month=comparison.month,
+        )
+    )
+
+
+def _show_deferred(comparison: Comparison, load: Load, rows: Sequence[Row], report: Path | None) -> Path | None:
+    tables, notes = tables_of(rows), deferral_legend(comparison, load, rows)
+    console = Console()
+    for table in tables:
+        shown = Table(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for place, heading in enumerate(table.headings):
+            shown.add_column(heading, no_wrap=place > 0)
+        for line in table.lines:
+            shown.add_row(*line)
+        console.print(shown)
+    for note in notes:
+        console.print(note, highlight=False)
+    return write_deferral(tables, notes, report) if report else None
 
 
 def _comparison(

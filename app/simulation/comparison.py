@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from app.simulation.small_model import replay_small_model
 POLICIES = ("BASE", "CO2_OPT", "MODEL_OPT", "SPROUT_STA", "SPROUT", "ORACLE", "OURS")
 
 Row = Mapping[str, Any]
+Replayed = Callable[["Comparison", Sequence[ZoneMonth], int, Recording, Recording, Partition], Iterable[Row]]
+"""What one seed finds: of the requests that are learned from, those that are scored, and the classes of both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,8 @@ class Comparison:
     seeds: int = 5
 
 
-def run(comparison: Comparison, processes: int | None = None) -> list[Row]:
-    """A row for every zone-month, policy and seed, in that order.
+def run(comparison: Comparison, processes: int | None = None, replayed: Replayed | None = None) -> list[Row]:
+    """Rows by zone-month, policy and seed, in that order: one of each, or as `replayed` gives them.
 
     Raises:
         ConfigurationError: a dataset is missing.
@@ -56,16 +58,17 @@ def run(comparison: Comparison, processes: int | None = None) -> list[Row]:
     """
     if unknown := set(comparison.policies) - set(POLICIES):
         raise InvalidInput(f"There is no policy {', '.join(sorted(unknown))}: choose from {', '.join(POLICIES)}.")
-    months = _dataset(comparison.dataset).months_of(zone=comparison.zone, month=comparison.month)
+    months = dataset_of(comparison.dataset).months_of(zone=comparison.zone, month=comparison.month)
     if comparison.as_published:
         _check_published(comparison.policies, months)
     seeds = range(comparison.seeds)
     workers = min(processes or os.cpu_count() or 1, comparison.seeds)
+    rows_of_seed = partial(_rows_of_seed, comparison, months, replayed or _replayed_rows)
     if workers == 1:
-        found = [_rows_of_seed(comparison, months, seed) for seed in seeds]
+        found = [rows_of_seed(seed) for seed in seeds]
     else:
         with ProcessPoolExecutor(workers) as pool:
-            found = list(pool.map(_rows_of_seed, [comparison] * len(seeds), [months] * len(seeds), seeds))
+            found = list(pool.map(rows_of_seed, seeds))
     order = {(month.zone, month.month): index for index, month in enumerate(months)}
     rows = [row for rows in found for row in rows]
     return sorted(
@@ -84,17 +87,17 @@ def _check_published(policies: Sequence[str], months: Sequence[ZoneMonth]) -> No
 
 
 @cache
-def _dataset(folder: Path) -> Dataset:
+def dataset_of(folder: Path) -> Dataset:
     return load(folder)
 
 
-def _rows_of_seed(comparison: Comparison, months: Sequence[ZoneMonth], seed: int) -> list[Row]:
+def _rows_of_seed(comparison: Comparison, months: Sequence[ZoneMonth], replayed: Replayed, seed: int) -> list[Row]:
     """All zone-months with the same halves, so that classes are discovered once."""
     if comparison.as_published:
         return list(_published_rows(comparison, months, seed))
     fit, score = halves(comparison, seed)
     parts = partition(fit, score, comparison.workloads, strata=comparison.strata)
-    return list(_replayed_rows(comparison, months, seed, fit, score, parts))
+    return list(replayed(comparison, months, seed, fit, score, parts))
 
 
 def halves(comparison: Comparison, seed: int) -> tuple[Recording, Recording]:
@@ -103,12 +106,12 @@ def halves(comparison: Comparison, seed: int) -> tuple[Recording, Recording]:
     Raises:
         InvalidInput: the two datasets know different workloads or levels.
     """
-    recording = _dataset(comparison.dataset).recording
+    recording = dataset_of(comparison.dataset).recording
     if comparison.fit is None:
         order = np.random.default_rng(seed).permutation(len(recording))
         middle = len(recording) // 2
         return recording.take(np.sort(order[:middle])), recording.take(np.sort(order[middle:]))
-    other = _dataset(comparison.fit).recording
+    other = dataset_of(comparison.fit).recording
     if (other.workloads, other.levels) != (recording.workloads, recording.levels):
         raise InvalidInput(
             f"{comparison.fit} has the workloads {', '.join(other.workloads)} at {other.levels} levels, "
@@ -125,13 +128,13 @@ def _replayed_rows(
     score: Recording,
     parts: Partition,
 ) -> Iterator[Row]:
-    dataset = _dataset(comparison.dataset)
+    dataset = dataset_of(comparison.dataset)
     whole = partition(fit, score, Workloads.NONE, strata=False)
     for month in months:
         recorded = _recorded(dataset, month)
         for name in comparison.policies:
             rng = np.random.default_rng([seed, month.start_hour])
-            conditions = _conditions(name, comparison.conditions)
+            conditions = conditions_of(name, comparison.conditions)
             if name == "ORACLE":
                 outcome = replay_oracle(
                     recorded,
@@ -144,8 +147,8 @@ def _replayed_rows(
                 outcome = replay_small_model(recorded, dataset.means, score, comparison.rule.xi, conditions)
             else:
                 classes = parts if name == "OURS" else whole
-                outcome = replay(_policy(name, comparison), recorded, fit, score, classes, conditions, rng)
-            yield _row(comparison, month, name, seed, score, outcome)
+                outcome = replay(policy_of(name, comparison), recorded, fit, score, classes, conditions, rng)
+            yield row_of(comparison, month, name, seed, score, outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,13 +164,13 @@ class Example:
 
 def example(comparison: Comparison) -> Example:
     """One run to look at."""
-    dataset = _dataset(comparison.dataset)
+    dataset = dataset_of(comparison.dataset)
     month = dataset.months_of(zone=comparison.zone, month=comparison.month)[0]
     fit, score = halves(comparison, seed=0)
     parts = partition(fit, score, comparison.workloads, strata=comparison.strata)
     recorded = _recorded(dataset, month)
     rng = np.random.default_rng([0, month.start_hour])
-    outcome = replay(_policy("OURS", comparison), recorded, fit, score, parts, comparison.conditions, rng)
+    outcome = replay(policy_of("OURS", comparison), recorded, fit, score, parts, comparison.conditions, rng)
     return Example(
         month=month,
         intensity=recorded.intensity[month.start_hour :],
@@ -184,14 +187,14 @@ def _recorded(dataset: Dataset, month: ZoneMonth) -> Month:
     )
 
 
-def _conditions(name: str, conditions: Conditions) -> Conditions:
+def conditions_of(name: str, conditions: Conditions) -> Conditions:
     """BASE learns nothing and pays for nothing; the paper's policies trust the last round only, so each asks anew."""
     if name == "BASE":
         return replace(conditions, budget=0.0)
     return conditions if name == "OURS" else replace(conditions, asked_again_h=0.0, last_round_only=True)
 
 
-def _policy(name: str, comparison: Comparison) -> Policy:
+def policy_of(name: str, comparison: Comparison) -> Policy:
     xi = comparison.rule.xi
     policies: Mapping[str, Policy] = {
         "BASE": Base(),
@@ -203,7 +206,7 @@ def _policy(name: str, comparison: Comparison) -> Policy:
     return policies[name]
 
 
-def _row(comparison: Comparison, month: ZoneMonth, name: str, seed: int, score: Recording, outcome: Outcome) -> Row:
+def row_of(comparison: Comparison, month: ZoneMonth, name: str, seed: int, score: Recording, outcome: Outcome) -> Row:
     own = name == "OURS"
     with np.errstate(invalid="ignore", divide="ignore"):
         by_workload = outcome.preferred[:, 0] / outcome.preferred[:, 1]
@@ -254,7 +257,7 @@ def _number(value: float) -> float | None:
 
 
 def _published_rows(comparison: Comparison, months: Sequence[ZoneMonth], seed: int) -> Iterator[Row]:
-    dataset = _dataset(comparison.dataset)
+    dataset = dataset_of(comparison.dataset)
     for month in months:
         published = PublishedMonth(
             dataset, month, xi=comparison.rule.xi, hardware=comparison.conditions.hardware, seed=seed

@@ -83,9 +83,7 @@ class Bill:
         self, *, arrived: Floats, served: Floats, mixes: Floats, intensity: Floats, evaluation: Evaluation
     ) -> Outcome:
         """`arrived` and `served` are requests by hour and workload: the one at L0 is what the other is held against."""
-        at_l0 = np.zeros_like(mixes)
-        at_l0[:, :, L0] = 1.0
-        both = ((served, mixes), (arrived, at_l0))
+        both = ((served, mixes), (arrived, at_l0(mixes)))
         spent, base = (self._hourly(requests, mix, intensity) for requests, mix in both)
 
         def count(values: Floats) -> Floats:
@@ -114,3 +112,10 @@ class Bill:
         energy_j, device_s = self.uses(mixes)
         operational = energy_j / JOULES_PER_KWH * self.hardware.pue * intensity[:, None]
         return np.asarray(traffic * (operational + device_s * self.hardware.embodied_g_per_device_s))
+
+
+def at_l0(mixes: Floats) -> Floats:
+    """The same hours and classes without a directive."""
+    found = np.zeros_like(mixes)
+    found[:, :, L0] = 1.0
+    return found

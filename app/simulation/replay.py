@@ -107,13 +107,8 @@ def replay(
         if conditions.budget > 0:
             served_g = bill.grams(traffic, mixes[hour], past[-1]).sum() * conditions.requests_per_hour
             evaluator.hour(hour, past, traffic, float(served_g))
-    return bill.settle(
-        arrived=month.traffic * conditions.requests_per_hour,
-        served=month.traffic * conditions.requests_per_hour,
-        mixes=mixes,
-        intensity=month.now,
-        evaluation=evaluator.so_far,
-    )
+    requests = month.traffic * conditions.requests_per_hour
+    return bill.settle(arrived=requests, served=requests, mixes=mixes, intensity=month.now, evaluation=evaluator.so_far)
 
 
 def _empty_book(fit: Recording, partition: Partition, conditions: Conditions) -> EvidenceBook:

@@ -223,7 +223,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def ran(dataset: Dataset, asked: Comparison) -> Mapping[str, tuple[Row, Outcome]]:
         found: dict[str, tuple[Row, Outcome]] = {}
-        row_of = module._row
+        row_of = module.row_of
 
         def keeping(*arguments: Any) -> Row:
             row = row_of(*arguments)
@@ -231,8 +231,8 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> Any:
             return row
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_dataset", lambda _: dataset)
-            patch.setattr(module, "_row", keeping)
+            patch.setattr(module, "dataset_of", lambda _: dataset)
+            patch.setattr(module, "row_of", keeping)
             run(asked, processes=1)
         return found
 
