@@ -86,20 +86,19 @@ def put(connection: Connection, settings: Settings, layout: Layout) -> None:
 def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Note:
     """`parts` are those of one batch."""
     part = parts[0][0]
-    hours = planned_hours(outlook, parts)
-    at_once = run_at_once(outlook, settings.all_zones[0], part, sum(hour.requests for hour in hours))
-    later = [hour for hour in hours if hour.start != outlook.now.isoformat()]
-    held = later if all(may_wait(own.batch, placement) for own, placement in parts) else []
+    hours, held = planned_hours(outlook, parts), _held(outlook, parts)
+    left, waiting = (sum(hour.requests for hour in each) for each in (hours, held))
+    at_once = run_at_once(outlook, settings.all_zones[0], part, left)
     late_h = max(placement.late_h for _, placement in parts)
     last = max(int(placement.hour.max()) for _, placement in parts)
     return Note(
         planned_at=outlook.now.isoformat(),
-        held=sum(hour.requests for hour in held),
-        waiting_until=held[0].start if held and len(held) == len(hours) else None,
+        held=waiting,
+        waiting_until=held[0].start if held and waiting == left else None,
         expected_end=outlook.end(last).isoformat(),
         in_time=late_h <= 0,
         reason=_reason(outlook, part, hours, late_h),
-        requests=sum(hour.requests for hour in hours),
+        requests=left,
         footprint_g=sum(hour.footprint_g for hour in hours),
         footprint_g_interval=interval(outlook, part, parts),
         at_once_g=sum(hour.footprint_g for hour in at_once),
@@ -108,6 +107,15 @@ def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Pl
         hours=hours,
         at_once=at_once,
     )
+
+
+def _held(outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Sequence[PlannedHour]:
+    """The later hours of what waits. What runs already may run on into them, and does not wait."""
+    waiting = [(part, placement) for part, placement in parts if part.runs_in is None]
+    if not all(may_wait(part.batch, placement) for part, placement in waiting):
+        return []
+    hours = planned_hours(outlook, waiting) if waiting else []
+    return [hour for hour in hours if hour.start != outlook.now.isoformat()]
 
 
 def planned_hours(outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Sequence[PlannedHour]:

@@ -126,7 +126,8 @@ def place(connection: Connection, planned: Sequence[Planned], now: datetime) -> 
     new = (
         func.unnest(*columns).table_valued(*(column(name, kind) for name, kind in kinds.items())).render_derived("new")
     )
-    moved = or_(new.c.zone != shards.c.zone, new.c.release_at > now)
+    # The last: sent before the clock was set back, when it was to run later than now.
+    in_vain = or_(new.c.zone != shards.c.zone, new.c.release_at > now, shards.c.sent_at > now)
     connection.execute(
         update(shards)
         .where(and_(shards.c.id == new.c.id, shards.c.state == ShardState.PENDING))
@@ -135,7 +136,7 @@ def place(connection: Connection, planned: Sequence[Planned], now: datetime) -> 
             release_at=new.c.release_at,
             start_by=new.c.start_by,
             # A message that was sent before rings in vain: it must be rung for again when its time has come.
-            sent_at=case((moved, None), else_=shards.c.sent_at),
+            sent_at=case((in_vain, None), else_=shards.c.sent_at),
         )
     )
 
