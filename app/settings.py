@@ -189,7 +189,11 @@ class Settings(BaseSettings):
     @property
     def place(self) -> str:
         """Where this process is."""
-        return "" if self.zone == self.all_zones[0] else self.zone
+        return self.place_of(self.zone)
+
+    def place_of(self, zone: str) -> str:
+        """A zone as shards and queues name it."""
+        return "" if zone == self.all_zones[0] else zone
 
     @property
     def all_zones(self) -> tuple[str, ...]:

@@ -61,6 +61,15 @@ def parse_zones(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
+def zone_within(allowed: Sequence[str], zone: str, home: str) -> str:
+    """`zone` if a batch may run there, else the first in which it may; only the default one, `home`, if none is said.
+
+    A batch may be kept in a zone for good reasons: without a worker there it waits, and does not run elsewhere.
+    """
+    within = allowed or (home,)
+    return zone if zone in within else within[0]
+
+
 class BatchStatus(StrEnum):
     VALIDATING = "validating"
     FAILED = "failed"

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from app.domain.batch import BatchStatus
+from app.domain.batch import BatchStatus, zone_within
 from app.domain.errors import Conflict, SproutError
 from app.domain.intensity import HOUR
 from app.services import plan_notes
@@ -73,7 +73,7 @@ def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
         for shard, zone, hour, start_by_h in zip(
             part.shards, placement.zone, placement.hour, placement.start_by_h, strict=True
         ):
-            place = "" if zone == home else zone
+            place = settings.place_of(zone_within(part.batch.zones, zone, home))
             # What was released already keeps its place in the line.
             release_at = starts[hour] if hour and waits else min(shard.release_at, now)
             start_by = now + max(start_by_h, LONG_AGO_H) * HOUR

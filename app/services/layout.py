@@ -102,7 +102,7 @@ def _work(settings: Settings, outlook: Outlook, part: Open) -> Work:
         schedule=Schedule.ASAP if part.runs_in else batch.schedule,
         demand={
             zone: _demand(settings, outlook, zone, part, gb)
-            # Without workers in any of its zones a batch waits for them at home's pace.
+            # Without workers in any of its zones a batch waits for them there, laid out at home's pace.
             for zone in [zone for zone in wanted if zone in outlook.zones] or [home]
         },
     )

@@ -197,6 +197,11 @@ def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: 
             "give it a longer window, or add workers."
         )
     first, now_g = hours[0], float(outlook.zones[hours[0].zone].intensity_g_per_kwh[0])
+    if batch.zones and first.zone not in batch.zones:
+        return (
+            f"No worker was seen in zone {' or '.join(batch.zones)} for a day: it waits for one. Until then its "
+            f"figures are those of zone {first.zone}."
+        )
     if batch.schedule is Schedule.ASAP:
         return "It runs as soon as there is room."
     if first.start == outlook.now.isoformat():

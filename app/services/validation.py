@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
 
-from app.domain.batch import BatchStatus
+from app.domain.batch import BatchStatus, zone_within
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine, NotFound
 from app.domain.request import Request, RequestDefaults, parse_line
 from app.ports import Tokenizer
@@ -134,7 +134,10 @@ def _admit(context: Context, connection: Connection, batch: Batch, total: int) -
     """Cut shards, see to it that every workload has a mix, and plan; False if the batch cannot run any more."""
     now = context.clock.now()
     ranges = requests.ranges(connection, batch.id, context.settings.shard_size)
-    shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=ranges, now=now)
+    # A plan may put them elsewhere; without any they still only run where they may.
+    home = context.settings.all_zones[0]
+    place = context.settings.place_of(zone_within(batch.zones, home, home))
+    shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=ranges, now=now, place=place)
     shares = requests.composition(connection, batch.id)
     directives.ensure_mixes(context, connection, batch.tenant_id, {share.workload for share in shares})
     composition = [asdict(share) for share in shares]
