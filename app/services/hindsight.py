@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.domain.batch import Schedule
+from app.domain.errors import MixedBases
 from app.domain.intensity import HOUR, one_basis
 from app.domain.units import hour_of, kwh
 from app.settings import Settings
@@ -38,24 +39,23 @@ class Hindsight:
 
 
 def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hindsight | None:
-    """None for a batch that was never planned, or of which nothing ran yet.
-
-    Raises:
-        MixedBases: the basis was changed since.
-    """
+    """None for a batch that was never planned, of which nothing ran yet, or whose figures have several bases."""
     promise = batch.promise
     hours = [hour for hour in ledger.by_hour(connection, batch.id) if hour.requests]
     if not promise or not hours:
         return None
-    basis = one_basis([promise["intensity_basis"], *(hour.intensity_basis for hour in hours)])
+    try:
+        basis = one_basis([promise["intensity_basis"], *(hour.intensity_basis for hour in hours)])
+    except MixedBases:
+        return None
     ran = sum(hour.requests for hour in hours)
-    known = _figures(connection, settings, batch, basis)
+    home, allowed = settings.all_zones[0], batch.zones or settings.all_zones[:1]
+    known = _figures(connection, {home, *allowed}, batch, basis)
     energy_kwh = kwh(sum(hour.energy_j for hour in hours)) / ran * settings.pue
     embodied_g = sum(hour.embodied_g for hour in hours) / ran
-    home = settings.all_zones[0]
 
     def emitted(placed: Mapping[tuple[str, datetime], float]) -> float | None:
-        if any(key not in known for key in placed):
+        if not placed or any(key not in known for key in placed):
             return None
         return sum(number * (energy_kwh * known[key] + embodied_g) for key, number in placed.items())
 
@@ -65,7 +65,7 @@ def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hinds
         actual_g=sum(hour.operational_g + hour.embodied_g for hour in hours),
         share_as_promised=_overlap(_placed(promise["hours"], ran), hours, ran, home),
         at_once_g=emitted(_placed(promise["at_once"], ran)),
-        cleanest_g=emitted(_cleanest(known, promise, ran)),
+        cleanest_g=emitted(_cleanest({key: known[key] for key in known if key[0] in allowed}, promise, ran)),
         intensity_basis=basis,
     )
 
@@ -84,10 +84,9 @@ def _overlap(promised: Mapping[tuple[str, datetime], float], hours: Sequence[Hou
 
 
 def _figures(
-    connection: Connection, settings: Settings, batch: Batch, basis: str
+    connection: Connection, zones: Iterable[str], batch: Batch, basis: str
 ) -> Mapping[tuple[str, datetime], float]:
-    """What is known by now of every hour and zone in which the batch could have run."""
-    zones = batch.zones or settings.all_zones[:1]
+    """What is known by now of every hour in which the batch could have run."""
     start = hour_of(batch.in_progress_at or batch.created_at)
     return {
         (zone, point.start): point.intensity_g_per_kwh

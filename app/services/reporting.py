@@ -75,7 +75,7 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
             energy_bases=ledger.energy_bases(connection, batch_id),
             intensity_bases=sorted({count.basis for count in origins}),
             intensity_origins=origins,
-            hindsight=None if refused else look_back(connection, settings, batch),
+            hindsight=look_back(connection, settings, batch),
         )
 
 
