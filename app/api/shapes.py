@@ -70,7 +70,7 @@ PLAN_FIELDS = (
 
 
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout` with the schedule and the newest plan of what is left to run; null once it ended."""
+    """OpenAI's fields, and `sprout`: the schedule, and the newest plan of what is left; null once it has ended."""
     plan = {} if batch.status.is_final else batch.plan or {}
     times = (
         "created_at",

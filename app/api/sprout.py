@@ -49,6 +49,7 @@ def carbon_intensity(context: Services) -> Any:
     """Carbon intensity (gCO2eq/kWh) of every zone that has workers, the default one first, as `zones`:
 
     - `basis`: the accounting basis of all its figures. Figures on two bases cannot be compared.
+    - `devices`: how many work there, 0 where no worker was seen within a day.
     - `present`: the figure that prices the present hour: `intensity_g_per_kwh`, `start` of its hour, `provider`, and
       `origin`, how it was had: `measured`, `estimated` (the provider may revise it), `last good` (of an earlier hour),
       `forecast`, `zone mean` (of the past 30 days) or `static` (SPROUT_STATIC_INTENSITY).

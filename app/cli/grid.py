@@ -93,6 +93,8 @@ def show_now(console: Console, zones: Sequence[Figures]) -> None:
         hour = f"{datetime.fromisoformat(present['start']):%m-%d %H:%M}"
         table.add_row(entry["zone"], present["origin"], hour, present["provider"], *cells)
     console.print(table)
+    working = ", ".join(f"{entry['zone']} {entry['devices']:.3g}" for entry in zones)
+    console.print(f"Devices that work: {working}.", highlight=False, soft_wrap=True)
     for basis in sorted({entry["basis"] for entry in zones}):
         console.print(f"Basis: {basis}. Figures on another basis cannot be compared with these.", soft_wrap=True)
 

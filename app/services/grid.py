@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from app.domain.intensity import HOUR
 from app.domain.units import hour_of
 from app.ports import IntensityProvider
-from app.services import forecasts, intensity
+from app.services import capacity, forecasts, intensity
+from app.services.capacity import Capacity
 from app.services.context import Context
 from app.settings import Settings
 from app.store import intensity as stored
@@ -28,10 +29,19 @@ def refresh(context: Context, provider: IntensityProvider) -> None:
 
 
 def overview(context: Context) -> Sequence[Mapping[str, Any]]:
-    """Per zone, the default one first: the present figure, the past 24 hours, the forecast and how forecasts fared."""
+    """Per zone, the default one first: devices that work there, the present figure, the past 24 hours, the forecast and
+    how forecasts fared."""
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        return [_zone(connection, settings, zone, now) for zone in settings.all_zones]
+        seen = capacity.measured(connection, settings, now)
+        return [
+            {**_zone(connection, settings, zone, now), "devices": _devices(seen.get(zone))}
+            for zone in settings.all_zones
+        ]
+
+
+def _devices(seen: Capacity | None) -> float:
+    return seen.devices if seen and seen.is_measured else 0.0
 
 
 def _zone(connection: Connection, settings: Settings, zone: str, now: datetime) -> Mapping[str, Any]:

@@ -19,8 +19,8 @@ from tests.support.grid import ScriptedProvider, a_forecast
 from tests.support.services import Desk, Desks, jsonl
 
 RUN_KEYS = {
-    "id", "zone", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi", "floor_fraction",
-    "policy", "hardware",
+    "id", "zone", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi",
+    "floor_fraction", "policy", "hardware",
 }  # fmt: skip
 POLICY_KEYS = {"name", "mode", "xi", "quality_worth", "kept_at_l0", "confidence"}
 MIX_KEYS = {

@@ -55,6 +55,7 @@ def zone(name: str = "DE", **changes: Any) -> dict[str, Any]:
             }
             for hour in range(1, 49)
         ],
+        "devices": 2.0,
         "scores": [
             {
                 "provider": "built-in", "lead_h": lead, "forecasts": 30, "zero_hours": 2, "mape": mape, "error_90": 0.2,
