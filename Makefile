@@ -7,7 +7,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-model test-others lint types imports clean
+.PHONY: install demo test test-model test-rehearsal test-others lint types imports clean
 
 install: .venv/.installed
 
@@ -48,13 +48,16 @@ demo: install
 # Two halves at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for
 # the cores. `.venv/bin/pytest` alone runs everything in one process.
 test: install
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) test-model test-others
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) test-model test-rehearsal test-others
 
 test-model: install
 	$(BIN)/pytest -m model
 
+test-rehearsal: install
+	$(BIN)/pytest -m rehearsal
+
 test-others: install
-	$(BIN)/pytest -m 'not model'
+	$(BIN)/pytest -m 'not model and not rehearsal'
 
 lint: install
 	$(BIN)/ruff check .
