@@ -28,7 +28,7 @@ class Forecasts(StrEnum):
     SEASONAL_NAIVE = "seasonal-naive"
     """Tomorrow is as today."""
     PERFECT = "perfect"
-    """What was measured later. Planned anew every hour like the others, it is what any of them can reach."""
+    """What was measured later. The planner goes by it like by the others: what arrives later is unknown to it too."""
     RECORDED = "recorded"
     """What someone else had forecast."""
 
