@@ -211,7 +211,8 @@ def test_over_the_api_nothing_measured_is_a_refusal(desks: Desks) -> None:
     "body",
     [
         {}, {"requests": None}, {"requests": {"default": "many"}}, {"requests": {"default": 1.5}}, {"requests": [1]},
-        {"requests": {"default": 1}, "bytes": 10**400}, {"requests": {"default": 1}, "bytes": -1}, {"requests": {"default": 1}, "bytes": 1e400},
+        {"requests": {"default": 1}, "bytes": 10**400},
+        {"requests": {"default": 1}, "bytes": -1}, {"requests": {"default": 1}, "bytes": 1e400},
         {"requests": {"default": 10**30}}, {"requests": {"a\0": 1}}, {"requests": {"default": 1}, "zones": "\0"},
         {"requests": {"default": 1}, "zones": ["A"]}, {"requests": {"default": 1}, "completion_window": 24},
     ],
