@@ -118,7 +118,8 @@ def test_a_report(api: Api, desk: Desk, engine: EchoEngine) -> None:
     desk.work(desk.worker(engine))
     found = api.get(f"/sprout/v1/batches/{batch.id}/report")
     assert set(found) == {
-        "levels", "l0", "l0_refused", "machines", "mixes", "energy_bases", "intensity_bases", "intensity_origins"
+        "levels", "l0", "l0_refused", "machines", "mixes", "energy_bases", "intensity_bases", "intensity_origins",
+        "hindsight",
     }  # fmt: skip
     assert [set(level) for level in found["levels"]] == [LEVEL_KEYS] * 2
     assert [set(estimate) for estimate in found["l0"]] == [L0_KEYS]
