@@ -68,9 +68,8 @@ class Note:
 
 def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime) -> None:
     """Only why there is no plan."""
-    for batch_id in {part.batch.id for part in found}:
-        note = {"planned_at": now.isoformat(), "held": 0, "waiting_until": None, "reason": UNMEASURED}
-        plans.note(connection, batch_id, plan=note, promise=None)
+    note = {"planned_at": now.isoformat(), "held": 0, "waiting_until": None, "reason": UNMEASURED}
+    plans.note(connection, {part.batch.id: note for part in found}, promise=False)
 
 
 def put(connection: Connection, settings: Settings, layout: Layout) -> None:
@@ -78,9 +77,8 @@ def put(connection: Connection, settings: Settings, layout: Layout) -> None:
     parts: dict[str, list[tuple[Open, Placement]]] = defaultdict(list)
     for part, placement in zip(layout.open, layout.placements, strict=True):
         parts[part.batch.id].append((part, placement))
-    for batch_id, own in parts.items():
-        note = asdict(note_of(settings, layout.outlook, own))
-        plans.note(connection, batch_id, plan=note, promise=note)
+    notes = {batch_id: asdict(note_of(settings, layout.outlook, own)) for batch_id, own in parts.items()}
+    plans.note(connection, notes, promise=True)
 
 
 def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Note:

@@ -129,10 +129,10 @@ def test_a_shard_that_is_leased_meanwhile_is_left_alone(database: Database) -> N
 def test_only_the_first_note_is_the_promise(connection: Connection) -> None:
     batch = store_batch(connection)
     other = store_batch(connection)
-    plans.note(connection, batch.id, plan={"reason": "unmeasured"}, promise=None)
+    plans.note(connection, {batch.id: {"reason": "unmeasured"}}, promise=False)
     assert batches.get(connection, TENANT, batch.id).promise is None
     for number in (1, 2):
-        plans.note(connection, batch.id, plan={"number": number}, promise={"number": number})
+        plans.note(connection, {batch.id: {"number": number}}, promise=True)
     found = batches.get(connection, TENANT, batch.id)
     assert (found.plan, found.promise) == ({"number": 2}, {"number": 1})
     assert batches.get(connection, TENANT, other.id).plan is None
