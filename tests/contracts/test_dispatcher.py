@@ -15,7 +15,7 @@ from celery import Celery
 from kombu import pools
 from pydantic import SecretStr
 
-from app.broker.celery import CeleryDispatcher, celery_app
+from app.broker.celery import CeleryDispatcher, celery_app, queue_name
 from app.domain.errors import ConfigurationError, DispatchUnavailable
 from app.embedded.valkey import EmbeddedValkey
 from app.ports import Dispatcher, Queue, Task
@@ -25,8 +25,8 @@ from tests.support.embedded import temporary_home
 
 
 @contextmanager
-def celery_on(url: str) -> Iterator[Celery]:
-    app = celery_app(Settings(broker_url=SecretStr(url)))
+def celery_on(url: str, zones: tuple[str, ...] = ("WORLD",)) -> Iterator[Celery]:
+    app = celery_app(Settings(broker_url=SecretStr(url), zone=zones[0], zones=zones))
     yield app
     app.close()
     pools.reset()  # kombu shares connections between applications of one broker
@@ -35,8 +35,8 @@ def celery_on(url: str) -> Iterator[Celery]:
 @dataclass(frozen=True)
 class Case:
     dispatcher: Dispatcher
-    take: Callable[[Queue], tuple[str, str]]
-    """The oldest message of a queue: the name of its task and its argument."""
+    take: Callable[..., tuple[str, str]]
+    """The oldest message of a queue, and of the queue of a `place`: the name of its task and its argument."""
 
 
 @pytest.fixture(params=["recording", "celery"])
@@ -44,28 +44,29 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     if request.param == "recording":
         yield recording()
         return
-    with celery_on(request.getfixturevalue("broker_url")) as app:
-        yield Case(CeleryDispatcher(app), lambda queue: taken(app, queue))
+    with celery_on(request.getfixturevalue("broker_url"), ("WORLD", "B", "C-1")) as app:
+        yield Case(CeleryDispatcher(app), lambda queue, place="": taken(app, queue_name(queue, place)))
 
 
 def recording() -> Case:
     dispatcher = RecordingDispatcher()
 
-    def take(queue: Queue) -> tuple[str, str]:
-        message = next(sent for sent in dispatcher.sent if sent[0].queue is queue)
-        dispatcher.sent.remove(message)
+    def take(queue: Queue, place: str = "") -> tuple[str, str]:
+        waiting = dispatcher.elsewhere[place] if place else dispatcher.sent
+        message = next(sent for sent in waiting if sent[0].queue is queue)
+        waiting.remove(message)
         return message
 
     return Case(dispatcher, take)
 
 
-def taken(app: Celery, queue: Queue) -> tuple[str, str]:
+def taken(app: Celery, queue: str) -> tuple[str, str]:
     message = next_message(app, queue)
     (argument,) = message.payload[0]
     return message.headers["task"], argument
 
 
-def next_message(app: Celery, queue: Queue) -> Any:
+def next_message(app: Celery, queue: str) -> Any:
     with app.connection_for_read() as connection:
         message = connection.default_channel.basic_get(queue, no_ack=True)
         assert message is not None, f"{queue} is empty"
@@ -99,6 +100,20 @@ def test_a_message_that_is_sent_twice_waits_twice(case: Case) -> None:
     for _ in range(2):
         case.dispatcher.send(Task.FINALIZE, "batch_1")
     assert case.dispatcher.depth(Queue.SCHEDULE) == 2
+
+
+def test_every_zone_has_a_queue_of_its_own(case: Case) -> None:
+    for number, place in enumerate(("", "B", "C-1", "B")):
+        case.dispatcher.send(Task.GENERATE, f"shard-{number}", place=place)
+    assert [case.dispatcher.depth(Queue.GENERATE, place=place) for place in ("", "B", "C-1")] == [1, 2, 1]
+    assert case.take(Queue.GENERATE, "B") == (Task.GENERATE, "shard-1")
+    assert case.take(Queue.GENERATE, "C-1") == (Task.GENERATE, "shard-2")
+    assert case.take(Queue.GENERATE) == (Task.GENERATE, "shard-0")
+    assert [case.dispatcher.depth(Queue.GENERATE, place=place) for place in ("", "B", "C-1")] == [0, 1, 0]
+
+
+def test_a_zone_without_messages_has_an_empty_queue(case: Case) -> None:
+    assert [case.dispatcher.depth(Queue.GENERATE, place=place) for place in ("B", "C-1")] == [0, 0]
 
 
 def test_several_threads_may_ring_at_once(case: Case) -> None:
@@ -172,6 +187,11 @@ def test_messages_are_acknowledged_before_they_run(broker_url: str) -> None:
         assert {queue.name: (queue.exchange.name, queue.routing_key) for queue in app.conf.task_queues} == {
             queue: (queue, queue) for queue in Queue
         }
+
+
+def test_zones_but_the_default_one_are_known_to_celery(broker_url: str) -> None:
+    with celery_on(broker_url, ("A", "B")) as app:
+        assert {queue.name for queue in app.conf.task_queues} == {*Queue, "generate.B"}
 
 
 def test_without_a_broker_there_is_a_remedy() -> None:

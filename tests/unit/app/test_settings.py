@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,49 @@ def test_every_wrong_value_is_named_at_once(load: Load) -> None:
 def test_settings_that_contradict_each_other(load: Load, variables: dict[str, str], remedy: str) -> None:
     with pytest.raises(ConfigurationError, match=remedy):
         load(**variables)
+
+
+@pytest.mark.parametrize(
+    ("variables", "zones", "places", "place"),
+    [
+        ({}, ("WORLD",), ("",), ""),
+        ({"SPROUT_ZONE": "DE"}, ("DE",), ("",), ""),
+        ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", "GB"]'}, ("DE", "GB"), ("", "GB"), ""),
+        ({"SPROUT_ZONE": "GB", "SPROUT_ZONES": '["DE", "GB", "FR"]'}, ("DE", "GB", "FR"), ("", "GB", "FR"), "GB"),
+    ],
+)
+def test_zones_and_how_shards_and_queues_name_them(
+    load: Load, variables: dict[str, str], zones: tuple[str, ...], places: tuple[str, ...], place: str
+) -> None:
+    found = load(**variables)
+    assert (found.all_zones, found.places, found.place) == (zones, places, place)
+    assert tuple(map(found.place_of, zones)) == places
+
+
+@pytest.mark.parametrize(
+    ("variables", "remedy"),
+    [
+        ({"SPROUT_ZONE": "FR", "SPROUT_ZONES": '["DE", "GB"]'}, "SPROUT_ZONE=FR is not among SPROUT_ZONES: DE, GB"),
+        ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", "DE"]'}, "SPROUT_ZONES names each zone once"),
+        ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", ""]'}, "SPROUT_ZONES names each zone once"),
+        ({"SPROUT_TRANSFER_KWH_PER_GB": "-1"}, "SPROUT_TRANSFER_KWH_PER_GB"),
+        ({"SPROUT_CLOCK_SPEED": "0", "SPROUT_CLOCK_START": "2026-03-02T12:00:00Z"}, "SPROUT_CLOCK_SPEED: "),
+        ({"SPROUT_CLOCK_SPEED": "600"}, "SPROUT_CLOCK_SPEED and SPROUT_CLOCK_START go together"),
+        ({"SPROUT_CLOCK_START": "2026-03-02T12:00:00Z"}, "SPROUT_CLOCK_SPEED and SPROUT_CLOCK_START go together"),
+        (
+            {"SPROUT_CLOCK_SPEED": "600", "SPROUT_CLOCK_START": "2026-03-02T12:00:00"},
+            "SPROUT_CLOCK_START needs a time zone, such as 2026-03-02T12:00:00Z",
+        ),
+    ],
+)
+def test_zones_and_clocks_that_cannot_be(load: Load, variables: dict[str, str], remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        load(**variables)
+
+
+def test_a_rehearsal_has_a_speed_and_a_start(load: Load) -> None:
+    found = load(SPROUT_CLOCK_SPEED="600", SPROUT_CLOCK_START="2026-03-02T12:00:00Z")
+    assert (found.clock_speed, found.clock_start) == (600.0, datetime(2026, 3, 2, 12, tzinfo=UTC))
 
 
 def test_secrets_are_not_shown(load: Load) -> None:

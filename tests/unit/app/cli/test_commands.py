@@ -63,6 +63,21 @@ def test_a_worker(queues: list[Queue], name: str | None, threads: int, hostname:
     assert "--pool=threads" in command
 
 
+@pytest.mark.parametrize(
+    ("zone", "queues", "consumed"),
+    [
+        ("A", [Queue.GENERATE], "generate"),
+        ("B", [Queue.GENERATE], "generate.B"),
+        ("B", [Queue.SCHEDULE], "schedule"),
+        ("B", [Queue.GENERATE, Queue.EVALUATE, Queue.SCHEDULE], "generate.B,evaluate,schedule"),
+    ],
+)
+def test_a_worker_takes_the_shards_of_its_own_zone(zone: str, queues: list[Queue], consumed: str) -> None:
+    command = commands.worker(settings(zone=zone, zones=("A", "B"), shards_in_flight=7), queues)
+    assert f"--queues={consumed}" in command
+    assert (f"--concurrency={7}" in command) == (Queue.GENERATE in queues)
+
+
 @pytest.mark.parametrize("environment", [{}, {"FLOWER_BASIC_AUTH": ""}])
 def test_flower_needs_a_password(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="FLOWER_BASIC_AUTH=user:password"):

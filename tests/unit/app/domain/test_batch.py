@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.batch import COMPLETION_WINDOWS, MOVES, BatchStatus, parse_completion_window
+from app.domain.batch import (
+    COMPLETION_WINDOWS,
+    MOVES,
+    BatchStatus,
+    Schedule,
+    parse_completion_window,
+    parse_schedule,
+    parse_zones,
+    zone_within,
+)
 from app.domain.errors import InvalidInput
 
 FINAL = {BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED}
@@ -71,3 +80,43 @@ def test_a_completion_window_is_within_its_limits_or_refused(text: str) -> None:
         return
     shortest, longest = COMPLETION_WINDOWS
     assert shortest <= window <= longest
+
+
+@pytest.mark.parametrize("schedule", Schedule)
+def test_schedules(schedule: Schedule) -> None:
+    assert parse_schedule(str(schedule)) is schedule
+
+
+@pytest.mark.parametrize("text", ["", "ASAP", "carbon ", "later", "x" * 5000])
+def test_other_schedules_are_refused(text: str) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"^Invalid value: .{0,90}\. Supported schedules are 'asap' and 'carbon'\.$"
+    ) as refusal:
+        parse_schedule(text)
+    assert refusal.value.param == "metadata.sprout_schedule"
+
+
+@pytest.mark.parametrize(
+    ("text", "zones"),
+    [
+        (None, ()), ("any", ("DE", "GB", "FR")), (" any ", ("DE", "GB", "FR")), ("DE", ("DE",)), ("FR, DE", ("FR", "DE")),
+        ("GB,GB", ("GB",)),
+    ],
+)  # fmt: skip
+def test_zones_in_which_a_batch_may_run(text: str | None, zones: tuple[str, ...]) -> None:
+    assert parse_zones(text, ("DE", "GB", "FR")) == zones
+
+
+@pytest.mark.parametrize("text", ["", ",", "DE,", "de", "DE GB", "DE,any", "any,any,DE", "\0", "x" * 5000])
+def test_zones_without_workers_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"There are no workers in the zone .{0,90}: choose among DE, GB") as refusal:
+        parse_zones(text, ("DE", "GB"))
+    assert refusal.value.param == "metadata.sprout_zones"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "zone", "found"),
+    [((), "A", "A"), ((), "B", "A"), (("A", "B"), "B", "B"), (("B",), "A", "B"), (("C", "B"), "A", "C")],
+)
+def test_a_batch_runs_only_where_it_may(allowed: tuple[str, ...], zone: str, found: str) -> None:
+    assert zone_within(allowed, zone, "A") == found
