@@ -99,8 +99,8 @@ def test_other_schedules_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "zones"),
     [
-        (None, ()), ("any", ("DE", "GB", "FR")), (" any ", ("DE", "GB", "FR")), ("DE", ("DE",)), ("FR, DE", ("FR", "DE")),
-        ("GB,GB", ("GB",)),
+        (None, ()), ("any", ("DE", "GB", "FR")), (" any ", ("DE", "GB", "FR")), ("DE", ("DE",)),
+        ("FR, DE", ("FR", "DE")), ("GB,GB", ("GB",)),
     ],
 )  # fmt: skip
 def test_zones_in_which_a_batch_may_run(text: str | None, zones: tuple[str, ...]) -> None:
