@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,9 +40,8 @@ class Accountant:
         self._lock = threading.Lock()
         self._attribution = Attribution()
         self._energy_j = meter.energy_j()
-        # Durations by a clock that cannot be set; the wall clock only dates the windows.
+        # Durations by a clock that cannot be set; the wall clock only says when windows end.
         self._settled_at = self._stored_at = context.clock.monotonic()
-        self._window_start = context.clock.now()
         self._window, self._idle = Use(), Use()
 
     def settle(self, *, store: bool = False) -> None:
@@ -76,8 +76,9 @@ class Accountant:
                 priced = intensity.current(connection, settings, settings.zone, now)
                 window = Window(
                     worker=self._worker,
-                    # A clock that was set back must not keep the window from being stored.
-                    started_at=min(self._window_start, now),
+                    # Capacity is measured by the length of windows: a machine that slept, or a clock that was set,
+                    # must not change it.
+                    started_at=now - timedelta(seconds=self._settled_at - self._stored_at),
                     ended_at=now,
                     energy_j=self._window.energy_j,
                     device_s=self._window.device_s,
@@ -94,5 +95,5 @@ class Accountant:
             # The window stays open and is stored, longer, next time.
             log.warning("the metered window waits for PostgreSQL: %s", exc)
             return
-        self._window_start, self._stored_at = now, self._settled_at
+        self._stored_at = self._settled_at
         self._window, self._idle = Use(), Use()

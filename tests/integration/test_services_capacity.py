@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from app.services import capacity
 from app.services.capacity import ASSUMED, Capacity
-from tests.support.clock import NOON
+from tests.support.clock import NOON, FakeClock
+from tests.support.engine import EchoEngine
 from tests.support.services import Desk, Desks
 
 
@@ -103,6 +104,29 @@ def test_without_idleness_a_device_is_taken_to_need_nothing(desk: Desk) -> None:
 def test_a_worker_without_devices_is_no_capacity(desk: Desk) -> None:
     desk.see(zone="A", device_s=0.0)
     assert measured(desk)["A"] == ASSUMED
+
+
+class SteppedClock(FakeClock):
+    """Is set by `step`; the seconds that pass do not show it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.step
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=8), timedelta(seconds=9), timedelta(seconds=-9), timedelta(hours=-1)])
+def test_a_clock_that_is_set_changes_nothing(desks: Desks, engine: EchoEngine, step: timedelta) -> None:
+    """Nor does a machine that slept."""
+    desks.clock = clock = SteppedClock()
+    desk = desks.desk()
+    accountant = desk.worker(engine).accountant
+    clock.advance(seconds=10)
+    clock.step = step
+    accountant.settle()
+    assert [known.devices for known in measured(desk).values()] == pytest.approx([1.0])
 
 
 def test_a_clock_that_was_set_back_forgets_nobody(desk: Desk) -> None:
