@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
+from app.domain.deferral import SAFE_SHARE, Placement
 from app.domain.errors import Conflict, SproutError
 from app.domain.intensity import HOUR
 from app.services import plan_notes
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
-from app.services.layout import Layout, lay_out, look, may_wait, read
+from app.services.layout import Layout, Open, lay_out, look, may_wait, read
 from app.settings import Settings
 from app.store import batches, plans
 from app.store.plans import Planned
@@ -69,18 +70,25 @@ def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
     for part, placement in zip(layout.open, layout.placements, strict=True):
         if part.runs_in is not None:
             continue
-        waits = may_wait(part.batch, placement)
+        waits, lost = may_wait(part.batch, placement), _is_lost(part, placement, now)
         for shard, zone, hour, start_by_h in zip(
             part.shards, placement.zone, placement.hour, placement.start_by_h, strict=True
         ):
             place = settings.place_of(zone_within(part.batch.zones, zone, home))
             # What was released already keeps its place in the line.
             release_at = starts[hour] if hour and waits else min(shard.release_at, now)
-            start_by = now + max(start_by_h, LONG_AGO_H) * HOUR
+            start_by = part.batch.expires_at if lost else now + max(start_by_h, LONG_AGO_H) * HOUR
             same = shard.start_by is not None and abs(start_by - shard.start_by) < SAME
             if not same or (place, release_at) != (shard.zone, shard.release_at):
                 changed.append(Planned(id=shard.id, zone=place, release_at=release_at, start_by=start_by))
     return changed
+
+
+def _is_lost(part: Open, placement: Placement, now: datetime) -> bool:
+    """Whether it would miss its deadline even at the full capacity. Then it does not go first: that would not save it,
+    and others would wait behind it for as long as it lasts."""
+    due_h = (part.batch.expires_at - now) / HOUR
+    return (due_h + placement.late_h) * SAFE_SHARE > due_h
 
 
 def release(context: Context, tenant: str, batch_id: str) -> None:

@@ -94,6 +94,27 @@ def test_a_batch_that_is_late_takes_no_other_s_deadline(desk: Desk) -> None:
     assert max(times(desk, kept)) < 0.01, "it waits behind work that has no time to lose"
 
 
+def test_what_is_late_at_half_the_capacity_goes_first_as_long_as_it_may_be_saved(desk: Desk) -> None:
+    saved = batch_of(desk, 1500)
+    small = batch_of(desk, 20, window="7d", carbon=False)
+    desk.dispatcher.take_all()
+    desk.clock.advance(minutes=5)
+    reconciliation.reconcile(desk.context)
+    assert not in_time(desk, saved)
+    assert small.id not in rung(desk)
+
+
+def test_nobody_waits_behind_what_cannot_be_saved(desk: Desk) -> None:
+    lost = batch_of(desk, 3000)
+    small = batch_of(desk, 20, carbon=False)
+    kept = batch_of(desk, 20, window="1h")
+    desk.dispatcher.take_all()
+    desk.clock.advance(minutes=5)
+    reconciliation.reconcile(desk.context)
+    assert rung(desk)[:7] == [kept.id, kept.id, lost.id, small.id, lost.id, small.id, lost.id]
+    assert not in_time(desk, lost)
+
+
 def test_what_has_no_time_to_lose_goes_first(desk: Desk) -> None:
     asap = batch_of(desk, 400, window="7d", carbon=False)
     urgent = batch_of(desk, 40, window="1h")
