@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from app.domain.attribution import Use
+from app.domain.batch import Schedule
 from app.domain.deferral import S_PER_H, Demand
 from app.domain.errors import InvalidInput
 from app.domain.footprint import Hardware
@@ -165,23 +166,21 @@ def defer(stretch: Stretch, see: Foresight, use: Use, load: Load) -> Rolling:
 
 def row(stretch: Stretch, kind: Forecasts, rolling: Rolling, use: Use, load: Load) -> Row:
     site, hours = load.site(use.device_s), len(stretch.now)
-    at_once = np.array(
-        [sum(batch.requests.sum() for batch in rolling.batches if batch.at_h == h) for h in range(hours)]
-    )
-    grams = [
-        [
-            figure(requests * use.energy_j, requests * use.device_s, stretch.now)
-            for requests in (at_once, rolling.ran.sum(axis=0))
-        ]
+    at_once = np.zeros(hours)
+    for batch in rolling.batches:
+        at_once[batch.at_h] += batch.requests.sum()
+    schedules = (at_once, rolling.ran.sum(axis=0))
+    attributed_g, total_g = (
+        [figure(requests * use.energy_j, requests * use.device_s, stretch.now) for requests in schedules]
         for figure in (site.attributed_g, site.total_g)
-    ]
+    )
     return {
         "zone": stretch.zone,
         "month": stretch.month,
         "policy": "BASE",
-        "schedule": "carbon",
+        "schedule": Schedule.CARBON,
         "forecast": kind.value,
-        **savings(*grams),
+        **savings(attributed_g, total_g),
         **deadlines(rolling),
     }
 
