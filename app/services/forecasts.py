@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.domain.errors import IntensityUnavailable, SproutError
-from app.domain.forecast import LONGEST_PAST_H, forecast
+from app.domain.forecast import LONGEST_PAST_H, Floats, forecast
 from app.domain.intensity import HOUR, Basis, Forecast
 from app.domain.units import hour_of
 from app.ports import IntensityProvider
@@ -37,6 +37,11 @@ LEADS_H = (1, 6, 12, 24, 48, 96)
 """Hours ahead at which forecasts are scored."""
 ENOUGH_SCORES = 24
 """With fewer forecasts that met their figure, an error of theirs is chance."""
+
+TESTED = "built-in, tested on the past"
+TESTED_H, TEST_EVERY_H = 14 * 24, 6
+FEWEST_PAST_H = 48
+"""A forecast from less than two days says little of what later ones are worth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +94,32 @@ def _own(provider: IntensityProvider, basis: Basis, zone: str, now: datetime) ->
 
 def built_in(connection: Connection, basis: Basis, zone: str, now: datetime) -> Forecast | None:
     """Learned from the stored past up to the present hour, if that is known; None without any past."""
-    hour = hour_of(now)
-    points = intensity.between(connection, zone, basis, hour - LONGEST_PAST_H * HOUR, hour + HOUR)
-    if not points:
+    past = _past(connection, basis, zone, now)
+    if past is None:
         return None
-    start = hour + HOUR if points[-1].start == hour else hour
-    first = hour_of(points[0].start)
-    past = np.full((start - first) // HOUR, np.nan)
-    for point in points:
-        past[(hour_of(point.start) - first) // HOUR] = point.intensity_g_per_kwh
+    hour = hour_of(now)
+    is_known = not np.isnan(past[-1])
     return Forecast(
         zone=zone,
         basis=basis,
         provider=BUILT_IN,
         issued_at=now,
-        start=start,
-        intensity_g_per_kwh=forecast(past, HORIZON_H).tolist(),
+        start=hour + HOUR if is_known else hour,
+        intensity_g_per_kwh=forecast(past if is_known else past[:-1], HORIZON_H).tolist(),
     )
+
+
+def _past(connection: Connection, basis: Basis, zone: str, now: datetime) -> Floats | None:
+    """The stored hours up to the present one, NaN where one is missing; None where all are."""
+    hour = hour_of(now)
+    points = intensity.between(connection, zone, basis, hour - LONGEST_PAST_H * HOUR, hour + HOUR)
+    if not points:
+        return None
+    first = hour_of(points[0].start)
+    past = np.full((hour - first) // HOUR + 1, np.nan)
+    for point in points:
+        past[(hour_of(point.start) - first) // HOUR] = point.intensity_g_per_kwh
+    return past
 
 
 def at(connection: Connection, basis: Basis, zone: str, now: datetime) -> ExpectedHour | None:
@@ -159,8 +173,51 @@ def _expected(ranked: Iterable[Forecast], hour: datetime) -> ExpectedHour | None
 
 
 def scores(connection: Connection, settings: Settings, zone: str, now: datetime) -> Sequence[Score]:
-    """How the zone's forecasts of the past 35 days turned out, per provider and lead time."""
-    return forecasts.scores(connection, zone, settings.basis, LEADS_H, now - KEPT)
+    """How the zone's forecasts of the past 35 days turned out, per provider and lead time.
+
+    As long as too few of the built-in one have met their figure, what it would have said in the past stands in, under a
+    name of its own.
+    """
+    found = forecasts.scores(connection, zone, settings.basis, LEADS_H, now - KEPT)
+    enough = {score.lead_h for score in found if score.provider == BUILT_IN and score.forecasts >= ENOUGH_SCORES}
+    if enough == set(LEADS_H):
+        return found
+    past = _past(connection, settings.basis, zone, now)
+    return found if past is None else [*found, *tested(past)]
+
+
+def tested(past: Floats) -> Sequence[Score]:
+    """The built-in forecast at hours of the past two weeks, each from what came before it, held against what followed."""
+    issues = range(len(past) - TESTED_H, len(past), TEST_EVERY_H)
+    said = {
+        issue: forecast(past[:issue], LEADS_H[-1])
+        for issue in issues
+        if issue >= FEWEST_PAST_H and not np.isnan(past[issue - 1])
+    }
+    found = []
+    for lead in LEADS_H:
+        pairs = [
+            (ahead[lead - 1], past[issue - 1 + lead]) for issue, ahead in said.items() if issue - 1 + lead < len(past)
+        ]
+        expected, came = np.array([pair for pair in pairs if not np.isnan(pair[1])]).reshape(-1, 2).T
+        if not len(came):
+            continue
+        error = np.abs(expected - came)
+        found.append(
+            Score(
+                provider=TESTED,
+                lead_h=lead,
+                forecasts=len(came),
+                zero_hours=int((came == 0).sum()),
+                mape=float((error[came > 0] / came[came > 0]).mean()) if (came > 0).any() else None,
+                error_90=(
+                    float(np.quantile(error[expected > 0] / expected[expected > 0], 0.9))
+                    if (expected > 0).any()
+                    else None
+                ),
+            )
+        )
+    return found
 
 
 def error_90(found: Iterable[Score], provider: str, lead_h: float) -> float | None:
@@ -169,10 +226,15 @@ def error_90(found: Iterable[Score], provider: str, lead_h: float) -> float | No
     Taken at the least scored lead time that is not shorter, so that it is rather too great; beyond the longest, that
     one's. None while too few forecasts have met their figure.
     """
-    own = sorted(
-        (score for score in found if score.provider == provider and score.forecasts >= ENOUGH_SCORES),
-        key=lambda score: score.lead_h,
-    )
+    own = _enough(found, provider)
+    if provider == BUILT_IN and [score.lead_h for score in own] != list(LEADS_H):
+        own = _enough(found, TESTED) or own
     longer = [score for score in own if score.lead_h >= lead_h]
     chosen = longer[0] if longer else own[-1] if own else None
     return chosen.error_90 if chosen else None
+
+
+def _enough(found: Iterable[Score], provider: str) -> Sequence[Score]:
+    """By lead time, those that rest on enough forecasts."""
+    own = (score for score in found if score.provider == provider and score.forecasts >= ENOUGH_SCORES)
+    return sorted(own, key=lambda score: score.lead_h)
