@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 from app.domain.batch import Schedule
-from app.domain.deferral import S_PER_H, SAFE_SHARE, Demand, margin_h
 from app.domain.forecast import forecast
+from app.domain.work import S_PER_H, SAFE_SHARE, Demand, margin_h
 from app.simulation.dataset import Floats, load
 from app.simulation.rolling import Batch, Rolling
 

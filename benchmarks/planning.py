@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from app.domain.batch import Schedule
-from app.domain.deferral import S_PER_H, SAFE_SHARE, Demand, Floats, Placement, Work, plan
+from app.domain.deferral import Placement, plan
+from app.domain.work import S_PER_H, SAFE_SHARE, Demand, Floats, Work
 
 ZONES = ("DE", "FR")
 ROOM = 1.5

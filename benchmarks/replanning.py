@@ -22,6 +22,7 @@ import numpy as np
 from app.domain.batch import BatchStatus, Schedule
 from app.domain.intensity import HOUR, Forecast, IntensityPoint
 from app.domain.profile import Profile
+from app.domain.shard import Lines
 from app.embedded.postgres import EmbeddedPostgres
 from app.ports import Queue, Task
 from app.services import deferral
@@ -81,7 +82,7 @@ def fill(context: Context, number: int, each: int) -> None:
         for index in range(number):
             batch = _batch(index, each, START + timedelta(hours=float(rng.uniform(4, 167))))
             batches.add(connection, batch)
-            ranges = [(REQUESTS * shard + 1, REQUESTS * (shard + 1)) for shard in range(each)]
+            ranges = [Lines(REQUESTS * at + 1, REQUESTS * (at + 1), REQUESTS) for at in range(each)]
             shards.add(connection, tenant=TENANT, batch_id=batch.id, ranges=ranges, now=START)
 
 

@@ -18,60 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-SAFE_SHARE = 0.5
-"""Share of the measured capacity with which every deadline must be within reach."""
-
-SHORTEST_MARGIN_H = 5 / 60
-MARGIN_SHARE = 0.02
-"""A deadline is planned for this share of its completion window earlier: shards that run are not interrupted."""
-
-S_PER_H = 3600.0
-
-ROUNDING = 1e-6
-"""Requests: an hour that a shard fills exactly must take it. Hours: what ends exactly when it is due is not late."""
-
-
-def margin_h(window_h: float) -> float:
-    """How long before its deadline a batch is planned to end."""
-    return max(SHORTEST_MARGIN_H, MARGIN_SHARE * window_h)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demand:
-    """What one request of a batch takes in a zone, by the hour of the horizon in which it runs (H)."""
-
-    device_s: Floats
-    """Expected under the directive mix of the hour: a dirty hour shortens answers."""
-    cost_g: Floats
-    """What the choice of the hour decides: the use above an idle machine's, and moving the request to the zone."""
-    cleanest_s: float = 0.0
-    """Device-seconds in the cleanest hour that may come, where that is cleaner than any that is forecast."""
-
-    @property
-    def longest_s(self) -> float:
-        """Device-seconds where answers are longest: what deadlines are planned with."""
-        return max(float(self.device_s.max()), self.cleanest_s)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """The shards of a batch that have yet to run, N of them."""
-
-    requests: Ints
-    """By shard (N), in the order of lines."""
-    due_h: float
-    """Hours from now to the deadline, its margin taken off; negative once that has passed."""
-    schedule: Schedule
-    demand: Mapping[str, Demand]
-    """By zone in which the batch may run; never empty."""
+from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Floats, Ints, Work
+from app.domain.zone_choice import choose_zones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +33,10 @@ class Placement:
     hour: Ints
     """Of the horizon."""
     start_by_h: Floats
-    """Latest start, in hours from now; negative where it has passed."""
+    """Latest start, in hours from now; negative where it has passed, infinite where nothing is promised."""
     late_h: float
-    """By how much the batch would miss `due_h`, run at once at half the capacity, earliest deadline first; or 0."""
+    """By how much the batch would miss `due_h`, run at once at half the capacity; or 0. Promises go first, and among
+    them the earliest deadline."""
 
 
 def plan(works: Sequence[Work], capacity: Mapping[str, float], starts_h: Floats) -> Sequence[Placement]:
@@ -98,8 +50,8 @@ def plan(works: Sequence[Work], capacity: Mapping[str, float], starts_h: Floats)
     """
     for work in works:
         _check(work, capacity, len(starts_h))
-    order = sorted(range(len(works)), key=lambda index: works[index].due_h)
-    zones = _zones(works, order, capacity, starts_h)
+    order = sorted(range(len(works)), key=lambda index: (works[index].bound_h, works[index].due_h))
+    zones = choose_zones(works, order, capacity, starts_h)
     found = [
         _Open(hour=np.zeros(len(work.requests), np.int64), start_by_h=np.zeros(len(work.requests))) for work in works
     ]
@@ -162,8 +114,10 @@ def _lay_latest(parts: Sequence[_Part], capacity: float) -> None:
     edge, done = np.inf, 0.0
     for part in reversed(parts):
         hours = part.longest_h / pace
-        end = min(edge, part.work.due_h)
-        edge = end - float(hours.sum())
+        if not part.work.promised:
+            part.found.start_by_h[part.rows] = np.inf
+            continue
+        edge = min(edge, part.work.due_h) - float(hours.sum())
         part.found.start_by_h[part.rows] = edge + np.cumsum(hours) - hours
     for part in parts:
         done += float(part.longest_h.sum()) / pace
@@ -177,7 +131,7 @@ def _take_cleanest(parts: Sequence[_Part], capacity: float, starts_h: Floats) ->
     pieces: list[tuple[int, int, _Part, Ints, Ints]] = []
     for part in parts:
         last = np.searchsorted(starts_h, part.found.start_by_h[part.rows], side="right") - 1
-        if part.work.schedule is Schedule.ASAP or part.found.late_h > 0:
+        if part.work.schedule is Schedule.ASAP or part.found.late_h > 0 or not part.work.promised:
             last[last < 0] = len(starts_h) - 1
             part.found.hour[part.rows] = np.minimum(_run_over(part, part.rows, 0, free), last)
             continue
@@ -233,68 +187,3 @@ def _run_over(part: _Part, rows: Ints, hour: int, free: Floats) -> Ints:
     room, upto = np.cumsum(np.maximum(free[hour:], 0.0) / device_s), np.cumsum(requests)
     free[hour:] -= device_s * np.diff(np.minimum(room, upto[-1]), prepend=0.0)
     return np.asarray(hour + np.searchsorted(room, upto - requests + ROUNDING, side="right"))
-
-
-def _zones(
-    works: Sequence[Work], order: Sequence[int], capacity: Mapping[str, float], starts_h: Floats
-) -> Mapping[int, NDArray[np.str_]]:
-    """The zone of every shard. Who has the least choice, or runs at once, is seen to first: others go where room is."""
-    ledger = _ZoneLedger(capacity, starts_h, np.array([works[index].due_h for index in order]))
-    choice = [(len(work.demand.keys() & capacity.keys()), work.schedule is not Schedule.ASAP) for work in works]
-    ranked = sorted(enumerate(order), key=lambda entry: choice[entry[1]])
-    return {index: ledger.take(works[index], rank) for rank, index in ranked}
-
-
-class _ZoneLedger:
-    """What is left of every zone's hours while batches choose, each with the rank of its deadline."""
-
-    def __init__(self, capacity: Mapping[str, float], starts_h: Floats, due_h: Floats) -> None:
-        hours = np.append(np.diff(starts_h), 1.0)
-        self._capacity = capacity
-        self._starts_h = starts_h
-        self._free = {zone: devices * hours * S_PER_H for zone, devices in capacity.items()}
-        self._due_h = due_h
-        self._due_s = {zone: np.zeros(len(due_h)) for zone in capacity}
-
-    def take(self, work: Work, rank: int) -> NDArray[np.str_]:
-        """Zones for its shards: where its cleanest hours have room, as far as all deadlines stay within reach there."""
-        zones = [zone for zone in work.demand if zone in self._capacity]
-        left, largest = float(work.requests.sum()), float(work.requests.max(initial=1))
-        taken = dict.fromkeys(zones, 0.0)
-        reach = {zone: self._reach(work, zone, rank, largest) for zone in zones}
-        for zone, hour in self._preferred(work, zones) if len(self._capacity) > 1 else ():
-            device_s = work.demand[zone].device_s[hour]
-            number = min(left, self._free[zone][hour] / device_s)
-            if number > 0 and (number := min(number, reach[zone][: hour + 1].min())) > 0:
-                self._free[zone][hour] -= number * device_s
-                reach[zone][: hour + 1] -= number
-                taken[zone] += number
-                left -= number
-            if left <= 0:
-                break
-        busy_s = {zone: self._due_s[zone][rank] + taken[zone] * work.demand[zone].longest_s for zone in zones}
-        while left > 0:  # out of reach everywhere: where least is due by then
-            zone = min(zones, key=lambda zone: busy_s[zone] / self._capacity[zone])
-            number = min(left, largest) if len(zones) > 1 else left
-            taken[zone] += number
-            busy_s[zone] += number * work.demand[zone].longest_s
-            left -= number
-        middles = np.cumsum(work.requests) - work.requests / 2
-        found = np.array(zones)[np.searchsorted(np.cumsum(list(taken.values()))[:-1], middles)]
-        for zone in zones:
-            self._due_s[zone][rank:] += work.requests[found == zone].sum() * work.demand[zone].longest_s
-        return found
-
-    def _reach(self, work: Work, zone: str, rank: int, largest: float) -> Floats:
-        """How many requests the zone could begin in each hour or later (H) and keep every deadline safely."""
-        pace = SAFE_SHARE * self._capacity[zone] * S_PER_H
-        reach_s = pace * (work.due_h - self._starts_h)
-        reach_s[0] = (pace * self._due_h - self._due_s[zone])[rank:].min()
-        shards = np.floor(np.maximum(reach_s, 0.0) / (largest * work.demand[zone].longest_s) + ROUNDING)
-        return np.asarray(shards * largest)
-
-    def _preferred(self, work: Work, zones: Sequence[str]) -> Sequence[tuple[str, int]]:
-        asap = work.schedule is Schedule.ASAP
-        costs = [work.demand[zone].cost_g.tolist() for zone in zones]
-        pairs = ((hour * asap, cost, hour, place) for place, own in enumerate(costs) for hour, cost in enumerate(own))
-        return [(zones[place], hour) for *_, hour, place in sorted(pairs)]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
+
+URGENT = timedelta(hours=1)
+"""A shard goes first from this long before its latest start: what is in the queue or runs already takes its time."""
 
 LOSSES_BEFORE_HALVING = 2
 LOSSES_BEFORE_POISON = 3
@@ -12,6 +17,14 @@ class ShardState(StrEnum):
     PENDING = "pending"
     LEASED = "leased"
     DONE = "done"
+
+
+class Lines(NamedTuple):
+    """A range of lines of an input file, and how many requests it holds: blank lines hold none."""
+
+    first: int
+    last: int
+    requests: int
 
 
 class AfterLoss(StrEnum):

@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
-from app.domain.deferral import SAFE_SHARE, Placement
+from app.domain.deferral import Placement
 from app.domain.errors import Conflict, SproutError
 from app.domain.intensity import HOUR
+from app.domain.work import SAFE_SHARE
 from app.services import plan_notes
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
-from app.services.layout import Layout, Open, lay_out, look, may_wait, read
+from app.services.layout import Layout, Open, lay_out, look, read
 from app.settings import Settings
 from app.store import batches, plans
 from app.store.plans import Planned
@@ -67,21 +68,25 @@ def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
     """The shards that wait and whose zone, release or latest start is another one than before."""
     now, starts, home = layout.outlook.now, layout.outlook.starts, settings.all_zones[0]
     changed = []
-    for part, placement in zip(layout.open, layout.placements, strict=True):
+    for placed in layout.placed:
+        part, placement = placed.part, placed.placement
         if part.runs_in is not None:
             continue
-        waits, lost = may_wait(part.batch, placement), _is_lost(part, placement, now)
+        urgent = placed.promised and not _is_lost(part, placement, now)
         for shard, zone, hour, start_by_h in zip(
             part.shards, placement.zone, placement.hour, placement.start_by_h, strict=True
         ):
             place = settings.place_of(zone_within(part.batch.zones, zone, home))
             # What was released already keeps its place in the line.
-            release_at = starts[hour] if hour and waits else min(shard.release_at, now)
-            start_by = part.batch.expires_at if lost else now + max(start_by_h, LONG_AGO_H) * HOUR
-            same = shard.start_by is not None and abs(start_by - shard.start_by) < SAME
-            if not same or (place, release_at) != (shard.zone, shard.release_at):
+            release_at = starts[hour] if hour and placed.may_wait else min(shard.release_at, now)
+            start_by = now + max(start_by_h, LONG_AGO_H) * HOUR if urgent else None
+            if not _is_same(start_by, shard.start_by) or (place, release_at) != (shard.zone, shard.release_at):
                 changed.append(Planned(id=shard.id, zone=place, release_at=release_at, start_by=start_by))
     return changed
+
+
+def _is_same(one: datetime | None, other: datetime | None) -> bool:
+    return one == other if one is None or other is None else abs(one - other) < SAME
 
 
 def _is_lost(part: Open, placement: Placement, now: datetime) -> bool:

@@ -187,7 +187,7 @@ def scores(connection: Connection, settings: Settings, zone: str, now: datetime)
 
 
 def tested(past: Floats) -> Sequence[Score]:
-    """The built-in forecast at hours of the past two weeks, each from what came before it, held against what followed."""
+    """The built-in forecast at hours of the past two weeks, each from what came before, held against what followed."""
     issues = range(len(past) - TESTED_H, len(past), TEST_EVERY_H)
     said = {
         issue: forecast(past[:issue], LEADS_H[-1])

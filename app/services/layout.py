@@ -10,9 +10,11 @@ from functools import cached_property
 import numpy as np
 from sqlalchemy import Connection
 
+from app.domain.admission import admit
 from app.domain.batch import Schedule
-from app.domain.deferral import Demand, Placement, Work, margin_h, plan
+from app.domain.deferral import Placement
 from app.domain.intensity import HOUR
+from app.domain.work import Demand, Work, margin_h
 from app.domain.workload import DEFAULT_WORKLOAD
 from app.services.context import Context
 from app.services.outlook import Kind, Outlook, look_ahead
@@ -45,17 +47,26 @@ class Open:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A part of a batch with its place in a layout."""
+
+    part: Open
+    placement: Placement
+    promised: bool
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether its shards are held until their hour. Others are released at once: their hours are only expected."""
+        is_patient = self.part.batch.schedule is Schedule.CARBON
+        return is_patient and self.promised and self.placement.late_h == 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A plan: what was known, what was to be placed, and where and when it goes."""
+    """A plan: what was known, and where and when everything goes."""
 
     outlook: Outlook
-    open: Sequence[Open]
-    placements: Sequence[Placement]
-
-
-def may_wait(batch: OpenBatch, placement: Placement) -> bool:
-    """Whether its shards are held until their hour. Others are released at once: their hours are only expected."""
-    return batch.schedule is Schedule.CARBON and placement.late_h == 0
+    placed: Sequence[Placed]
 
 
 def read(settings: Settings, connection: Connection, *, lock: bool) -> Sequence[Open]:
@@ -84,10 +95,20 @@ def look(context: Context, connection: Connection, found: Sequence[Open]) -> Out
 
 
 def lay_out(settings: Settings, outlook: Outlook, found: Sequence[Open]) -> Layout:
-    """Raises InvalidInput."""
+    """Plan these. What was promised to a batch is kept; the others are asked for anew each time.
+
+    Raises:
+        InvalidInput: a figure cannot be used.
+    """
     works = [_work(settings, outlook, part) for part in found]
     capacity = {zone: known.capacity.devices for zone, known in outlook.zones.items()}
-    return Layout(outlook=outlook, open=found, placements=plan(works, capacity, outlook.starts_h))
+    asked = [index for index, work in enumerate(works) if not work.promised]
+    admission = admit(works, asked, capacity, outlook.starts_h)
+    placed = [
+        Placed(part=part, placement=placement, promised=promised)
+        for part, placement, promised in zip(found, admission.placements, admission.promised, strict=True)
+    ]
+    return Layout(outlook=outlook, placed=placed)
 
 
 def _work(settings: Settings, outlook: Outlook, part: Open) -> Work:
@@ -105,6 +126,7 @@ def _work(settings: Settings, outlook: Outlook, part: Open) -> Work:
             # Without workers in any of its zones a batch waits for them there, laid out at home's pace.
             for zone in [zone for zone in wanted if zone in outlook.zones] or [home]
         },
+        promised=bool(batch.plan and batch.plan.get("promised")),
     )
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.domain.batch import Schedule
-from app.domain.deferral import Placement, margin_h
 from app.domain.intensity import HOUR
-from app.services.layout import Layout, Open, may_wait
+from app.domain.work import margin_h
+from app.services.layout import Layout, Open, Placed
 from app.services.outlook import Outlook
 from app.settings import Settings
 from app.store import plans
@@ -48,8 +48,10 @@ class Note:
     """When the first of these are released, if nothing else runs before."""
     expected_end: str
     """The end of the last planned hour."""
+    promised: bool
+    """Whether its deadline is kept: then no batch that comes later may endanger it."""
     in_time: bool
-    """Whether, run at once at half the measured capacity, it would end before its window closes, with a margin."""
+    """Whether that is still safe: at half the measured capacity it would end a margin before its window closes."""
     reason: str
     requests: int
     """What is left: all figures are of these."""
@@ -74,28 +76,30 @@ def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime)
 
 def put(connection: Connection, settings: Settings, layout: Layout) -> None:
     """A note for each batch of the layout."""
-    parts: dict[str, list[tuple[Open, Placement]]] = defaultdict(list)
-    for part, placement in zip(layout.open, layout.placements, strict=True):
-        parts[part.batch.id].append((part, placement))
+    parts: dict[str, list[Placed]] = defaultdict(list)
+    for placed in layout.placed:
+        parts[placed.part.batch.id].append(placed)
     notes = {batch_id: asdict(note_of(settings, layout.outlook, own)) for batch_id, own in parts.items()}
     plans.note(connection, notes, promise=True)
 
 
-def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Note:
+def note_of(settings: Settings, outlook: Outlook, parts: Sequence[Placed]) -> Note:
     """`parts` are those of one batch."""
-    part = parts[0][0]
+    part = parts[0].part
     hours, held = planned_hours(outlook, parts), _held(outlook, parts)
     left, waiting = (sum(hour.requests for hour in each) for each in (hours, held))
     at_once = run_at_once(outlook, settings.all_zones[0], part, left)
-    late_h = max(placement.late_h for _, placement in parts)
-    last = max(int(placement.hour.max()) for _, placement in parts)
+    late_h = max(placed.placement.late_h for placed in parts)
+    last = max(int(placed.placement.hour.max()) for placed in parts)
+    promised = all(placed.promised for placed in parts)
     return Note(
         planned_at=outlook.now.isoformat(),
         held=waiting,
         waiting_until=held[0].start if held and waiting == left else None,
         expected_end=outlook.end(last).isoformat(),
-        in_time=late_h <= 0,
-        reason=_reason(outlook, part, hours, late_h),
+        promised=promised,
+        in_time=promised and late_h <= 0,
+        reason=_reason(outlook, part, hours, late_h, promised=promised),
         requests=left,
         footprint_g=sum(hour.footprint_g for hour in hours),
         footprint_g_interval=interval(outlook, part, parts),
@@ -107,22 +111,22 @@ def note_of(settings: Settings, outlook: Outlook, parts: Sequence[tuple[Open, Pl
     )
 
 
-def _held(outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Sequence[PlannedHour]:
+def _held(outlook: Outlook, parts: Sequence[Placed]) -> Sequence[PlannedHour]:
     """The later hours of what waits. What runs already may run on into them, and does not wait."""
-    waiting = [(part, placement) for part, placement in parts if part.runs_in is None]
-    if not all(may_wait(part.batch, placement) for part, placement in waiting):
+    waiting = [placed for placed in parts if placed.part.runs_in is None]
+    if not all(placed.may_wait for placed in waiting):
         return []
     hours = planned_hours(outlook, waiting) if waiting else []
     return [hour for hour in hours if hour.start != outlook.now.isoformat()]
 
 
-def planned_hours(outlook: Outlook, parts: Sequence[tuple[Open, Placement]]) -> Sequence[PlannedHour]:
+def planned_hours(outlook: Outlook, parts: Sequence[Placed]) -> Sequence[PlannedHour]:
     """Ascending; one per zone and hour in which something runs."""
     requests: dict[tuple[int, str], int] = defaultdict(int)
-    for part, placement in parts:
-        for shard, zone, hour in zip(part.shards, placement.zone, placement.hour, strict=True):
+    for placed in parts:
+        for shard, zone, hour in zip(placed.part.shards, placed.placement.zone, placed.placement.hour, strict=True):
             requests[int(hour), zone] += shard.requests
-    kinds = parts[0][0].kinds
+    kinds = parts[0].part.kinds
     grams = {zone: outlook.footprint_g(zone, outlook.mean_use(zone, kinds)) for zone in {zone for _, zone in requests}}
     return [
         PlannedHour(
@@ -157,14 +161,15 @@ def run_at_once(outlook: Outlook, home: str, part: Open, requests: int) -> Seque
     ]
 
 
-def interval(outlook: Outlook, part: Open, parts: Sequence[tuple[Open, Placement]]) -> tuple[float, float] | None:
+def interval(outlook: Outlook, part: Open, parts: Sequence[Placed]) -> tuple[float, float] | None:
     """Footprint if every hour came out as far below, or above, its forecast as nine of ten do at most.
 
     Hours are taken to err together, so that nothing is hoped from their mean.
     """
     low = high = 0.0
-    for own, placement in parts:
-        requests = np.array([shard.requests for shard in own.shards], dtype=float)
+    for placed in parts:
+        placement = placed.placement
+        requests = np.array([shard.requests for shard in placed.part.shards], dtype=float)
         for zone in set(placement.zone):
             rows = np.array([name == zone for name in placement.zone])
             hours = placement.hour[rows]
@@ -183,16 +188,16 @@ def _requests_per_h(outlook: Outlook, home: str, part: Open) -> float:
     return outlook.zones[home].capacity.devices * HOUR.total_seconds() / device_s
 
 
-def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: float) -> str:
+def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: float, *, promised: bool) -> str:
     batch = part.batch
-    if late_h > 0:
+    if late_h > 0 or not promised:
         margin = timedelta(hours=margin_h((batch.expires_at - batch.created_at) / HOUR))
         end = batch.expires_at - margin + timedelta(hours=late_h)
         return (
-            f"At half the measured capacity, with which deadlines are planned, this batch would end at {_time(end)}; "
-            f"its completion window closes at {_time(batch.expires_at)}, and the last "
-            f"{margin.total_seconds() / 60:.0f} min of it are kept free. It runs at once and may expire unfinished: "
-            "give it a longer window, or add workers."
+            f"At half the measured capacity, with which deadlines are planned, this batch would end at {_time(end)}"
+            f"{'' if promised else ', behind what is promised to others'}; its completion window closes at "
+            f"{_time(batch.expires_at)}, and the last {margin.total_seconds() / 60:.0f} min of it are kept free. "
+            "It runs at once and may expire unfinished: give it a longer window, or add workers."
         )
     first, now_g = hours[0], float(outlook.zones[hours[0].zone].intensity_g_per_kwh[0])
     if batch.zones and first.zone not in batch.zones:

@@ -148,7 +148,7 @@ def _option(
     context: Context, outlook: Outlook, others: Sequence[Open], asked: Open, schedule: Schedule, window: timedelta
 ) -> Option:
     layout = lay_out(context.settings, outlook, [*others, asked])
-    note = note_of(context.settings, outlook, [(asked, layout.placements[-1])])
+    note = note_of(context.settings, outlook, [layout.placed[-1]])
     return Option(
         schedule=schedule,
         window_h=window / HOUR,

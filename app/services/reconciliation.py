@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus
-from app.domain.shard import LOSSES_BEFORE_POISON, AfterLoss, after_loss
+from app.domain.shard import LOSSES_BEFORE_POISON, AfterLoss, Lines, after_loss
 from app.ports import Task
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_shards
@@ -48,8 +48,12 @@ def _recover(context: Context, connection: Connection, shard: Shard, unanswered:
         case AfterLoss.RETRY:
             shards.retry(connection, shard)
         case AfterLoss.HALVE:
-            middle = unanswered[len(unanswered) // 2].line
-            halves = ((shard.first_line, middle - 1), (middle, shard.last_line))
+            half = len(unanswered) // 2
+            middle = unanswered[half].line
+            halves = (
+                Lines(shard.first_line, middle - 1, half),
+                Lines(middle, shard.last_line, len(unanswered) - half),
+            )
             shards.close(connection, shard.id)
             shards.add(
                 connection,

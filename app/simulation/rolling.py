@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.batch import Schedule
-from app.domain.deferral import ROUNDING, S_PER_H, Demand, Placement, Work, margin_h, plan
+from app.domain.deferral import Placement, plan
+from app.domain.work import ROUNDING, S_PER_H, Demand, Work, margin_h
 from app.simulation.dataset import Floats, Ints
 
 ZONE = "here"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.domain.deferral import S_PER_H
 from app.domain.footprint import Hardware
 from app.domain.units import JOULES_PER_KWH
+from app.domain.work import S_PER_H
 from app.simulation.dataset import Floats
 
 IDLE_W = 80.0

@@ -15,10 +15,10 @@ from functools import partial
 import numpy as np
 
 from app.domain.batch import Schedule
-from app.domain.deferral import Demand
 from app.domain.directive import L0
 from app.domain.errors import InvalidInput
 from app.domain.policy import Decision, Known, Observation, Policy
+from app.domain.work import Demand
 from app.simulation import comparison as comparisons
 from app.simulation.comparison import Comparison, Row, conditions_of, dataset_of, policy_of, row_of
 from app.simulation.dataset import Floats, Recording, ZoneMonth

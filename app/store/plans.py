@@ -66,7 +66,8 @@ class Planned:
     id: str
     zone: str
     release_at: datetime
-    start_by: datetime
+    start_by: datetime | None
+    """None: it never goes first."""
 
 
 def claim(connection: Connection) -> None:
@@ -95,7 +96,7 @@ def open_shards(connection: Connection) -> Sequence[OpenShard]:
             shards.c.id,
             shards.c.batch_id,
             shards.c.zone,
-            (shards.c.last_line - shards.c.first_line + 1).label("requests"),
+            shards.c.requests,
             (shards.c.state == ShardState.LEASED).label("leased"),
             shards.c.release_at,
             shards.c.start_by,

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, func, select
 
 from app.domain.request import Request
+from app.domain.shard import Lines
 from app.store.tables import requests, results
 
 _COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
@@ -115,10 +116,10 @@ def composition(connection: Connection, batch_id: str) -> Sequence[Share]:
     return [Share(**row) for row in connection.execute(query).mappings()]
 
 
-def ranges(connection: Connection, batch_id: str, size: int) -> Sequence[tuple[int, int]]:
-    """First and last line of consecutive groups of `size` requests; line numbers may have gaps (blank lines)."""
+def ranges(connection: Connection, batch_id: str, size: int) -> Sequence[Lines]:
+    """Consecutive groups of `size` requests; line numbers may have gaps (blank lines)."""
     position = func.row_number().over(order_by=requests.c.line) - 1
     numbered = select(requests.c.line, position.label("position")).where(requests.c.batch_id == batch_id).subquery()
     group = numbered.c.position.op("/")(size)
-    query = select(func.min(numbered.c.line), func.max(numbered.c.line)).group_by(group).order_by(group)
-    return [(first, last) for first, last in connection.execute(query)]
+    query = select(func.min(numbered.c.line), func.max(numbered.c.line), func.count()).group_by(group).order_by(group)
+    return [Lines(*row) for row in connection.execute(query)]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, case, insert, or_, select, update
 
 from app.domain.batch import BatchStatus
-from app.domain.shard import ShardState
+from app.domain.shard import URGENT, Lines, ShardState
 from app.store.ids import new_id
 from app.store.tables import batches, shards
 
@@ -51,7 +51,7 @@ def add(
     *,
     tenant: str,
     batch_id: str,
-    ranges: Iterable[tuple[int, int]],
+    ranges: Iterable[Lines],
     now: datetime,
     place: str = "",
     losses: int = 0,
@@ -62,18 +62,19 @@ def add(
     """
     rows = [
         {
-            "id": f"{batch_id}:{first}-{last}{f'~{losses}' if losses else ''}",
+            "id": f"{batch_id}:{lines.first}-{lines.last}{f'~{losses}' if losses else ''}",
             "batch_id": batch_id,
             "tenant_id": tenant,
-            "first_line": first,
-            "last_line": last,
+            "first_line": lines.first,
+            "last_line": lines.last,
+            "requests": lines.requests,
             "state": ShardState.PENDING,
             "created_at": now,
             "release_at": now,
             "zone": place,
             "losses": losses,
         }
-        for first, last in ranges
+        for lines in ranges
     ]
     if rows:
         connection.execute(insert(shards), rows)
@@ -82,11 +83,11 @@ def add(
 def waiting(connection: Connection, *, place: str = "", limit: int, now: datetime, resend: timedelta) -> Sequence[str]:
     """Up to `limit` released shards of a zone to ring for, in the order in which they should run; marks them sent.
 
-    First those whose latest start has passed, earliest first: a deadline depends on them. Then the others by their
-    lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
+    First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then the others by
+    their lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
     A shard that was sent is offered again after `resend`: its message may be lost, and a duplicate does no harm.
     """
-    overdue = case((shards.c.start_by <= now, shards.c.start_by))
+    urgent = case((shards.c.start_by <= now + URGENT, shards.c.start_by))
     query = (
         select(shards.c.id)
         .join(batches, batches.c.id == shards.c.batch_id)
@@ -97,7 +98,7 @@ def waiting(connection: Connection, *, place: str = "", limit: int, now: datetim
             shards.c.release_at <= now,
             or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend),
         )
-        .order_by(overdue.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
+        .order_by(urgent.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
         .limit(limit)
         .with_for_update(of=shards, skip_locked=True)
     )

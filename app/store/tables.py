@@ -117,6 +117,7 @@ shards = Table(
     tenant(),
     Column("first_line", Integer, nullable=False),
     Column("last_line", Integer, nullable=False),
+    Column("requests", Integer, nullable=False),
     Column("state", Text, nullable=False),
     time("created_at", nullable=False),
     time("release_at", nullable=False),

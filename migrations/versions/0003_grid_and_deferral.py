@@ -71,6 +71,9 @@ def _schedule_batches() -> None:
     op.add_column("batches", sa.Column("promise", postgresql.JSONB(), nullable=True))
     op.add_column("batches", sa.Column("plan", postgresql.JSONB(), nullable=True))
     op.create_check_constraint(op.f("ck_batches_schedule_known"), "batches", "schedule IN ('asap', 'carbon')")
+    op.add_column("shards", sa.Column("requests", sa.Integer(), nullable=True))
+    op.execute("UPDATE shards SET requests = last_line - first_line + 1")
+    op.alter_column("shards", "requests", nullable=False)
     op.add_column("shards", sa.Column("start_by", sa.DateTime(timezone=True), nullable=True))
     op.add_column("shards", sa.Column("zone", sa.Text(), server_default="", nullable=False))
     op.drop_index("ix_shards_waiting", table_name="shards")
@@ -117,7 +120,7 @@ def downgrade() -> None:
         ["release_at", "created_at"],
         postgresql_where=sa.text("state = 'pending'"),
     )
-    for column in ("start_by", "zone"):
+    for column in ("start_by", "zone", "requests"):
         op.drop_column("shards", column)
     for column in ("schedule", "zones", "composition", "promise", "plan"):
         op.drop_column("batches", column)

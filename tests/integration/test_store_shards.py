@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from app.domain.batch import BatchStatus
-from app.domain.shard import ShardState
+from app.domain.shard import Lines, ShardState
 from app.store import batches, plans, shards
 from app.store.batches import Batch, Counts
 from app.store.database import Database
@@ -63,7 +63,7 @@ def all_at_once(number: int, act: Callable[[int], Any]) -> list[Any]:
 
 def test_a_shard_is_named_after_its_lines(connection: Connection, batch: Batch) -> None:
     assert offered(connection) == [f"{batch.id}:1-2", f"{batch.id}:3-4", f"{batch.id}:5-6"]
-    shards.add(connection, tenant="default", batch_id=batch.id, ranges=[(1, 1)], now=NOON, losses=2)
+    shards.add(connection, tenant="default", batch_id=batch.id, ranges=[Lines(1, 1, 1)], now=NOON, losses=2)
     assert offered(connection) == [f"{batch.id}:1-1~2"]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, update
 from app.domain.batch import BatchStatus
 from app.domain.profile import Profile
 from app.domain.request import Request
+from app.domain.shard import Lines
 from app.store import batches, files, mixes, requests, shards
 from app.store.batches import Batch
 from app.store.database import TENANT
@@ -189,7 +190,8 @@ def store_batch(
     entries = list(map(a_request, range(1, lines + 1))) if isinstance(lines, int) else list(lines)
     batches.add(connection, batch)
     requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
-    shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=ranges, now=batch.created_at)
+    full = [Lines(first, last, last - first + 1) for first, last in ranges]
+    shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=full, now=batch.created_at)
     return batch
 
 

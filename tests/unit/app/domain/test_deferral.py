@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from app.domain.batch import Schedule
-from app.domain.deferral import Demand, Floats, Placement, Work, margin_h, plan
+from app.domain.deferral import Placement, plan
 from app.domain.errors import InvalidInput
+from app.domain.work import Demand, Floats, Work, margin_h
 
 HOURS = 12
 STARTS = np.arange(float(HOURS))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.batch import Schedule
-from app.domain.deferral import Demand, margin_h
+from app.domain.work import Demand, margin_h
 from app.simulation.dataset import Floats
 from app.simulation.rolling import Batch, Rolling, _Queue
 
