@@ -194,10 +194,10 @@ def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: 
         margin = timedelta(hours=margin_h((batch.expires_at - batch.created_at) / HOUR))
         end = batch.expires_at - margin + timedelta(hours=late_h)
         return (
-            f"At half the measured capacity, with which deadlines are planned, this batch would end at {_time(end)}"
-            f"{'' if promised else ', behind what is promised to others'}; its completion window closes at "
-            f"{_time(batch.expires_at)}, and the last {margin.total_seconds() / 60:.0f} min of it are kept free. "
-            "It runs at once and may expire unfinished: give it a longer window, or add workers."
+            "At half the measured capacity, and after what is promised to others, this batch would end at "
+            f"{_time(end)}; its completion window closes at {_time(batch.expires_at)}, and the last "
+            f"{margin.total_seconds() / 60:.0f} min of it are kept free. It runs at once and may expire unfinished: "
+            "give it a longer window, or add workers."
         )
     first, now_g = hours[0], float(outlook.zones[hours[0].zone].intensity_g_per_kwh[0])
     if batch.zones and first.zone not in batch.zones:

@@ -164,7 +164,7 @@ def test_work_with_no_time_to_lose_is_rung_for_first(connection: Connection) -> 
     due = [
         a_plan(shard_id(new, 11, 20), release_at=NOON, start_by=NOON - HOUR),
         a_plan(shard_id(old, 21, 25), release_at=NOON, start_by=NOON),
-        a_plan(shard_id(old, 11, 20), release_at=NOON, start_by=NOON + timedelta(seconds=1)),
+        a_plan(shard_id(old, 11, 20), release_at=NOON, start_by=NOON + 2 * HOUR),
     ]
     plans.place(connection, due, NOON)
     found = shards.waiting(connection, limit=9, now=NOON, resend=HOUR)

@@ -139,14 +139,17 @@ def test_ranges_hold_equally_many_requests_whatever_lines_are_blank(
 ) -> None:
     store_batch(connection, lines=4)
     batch = store_batch(connection, lines=map(a_request, lines))
-    assert requests.ranges(connection, batch.id, size) == expected
+    found = requests.ranges(connection, batch.id, size)
+    assert [(part.first, part.last) for part in found] == expected
+    assert [part.requests for part in found[:-1]] == [size] * (len(found) - 1)
+    assert sum(part.requests for part in found) == len(lines)
 
 
 def test_ranges_cover_every_request_once(connection: Connection) -> None:
     lines = [number for number in range(1, 1000) if number % 7 and number % 10]
     batch = store_batch(connection, lines=map(a_request, lines))
     found = requests.ranges(connection, batch.id, 64)
-    inside = [[number for number in lines if first <= number <= last] for first, last in found]
+    inside = [[number for number in lines if first <= number <= last] for first, last, _ in found]
     assert list(itertools.chain(*inside)) == lines
     assert [len(part) for part in inside[:-1]] == [64] * (len(inside) - 1)
 

@@ -166,7 +166,7 @@ def test_a_shard_whose_latest_start_has_passed_goes_first(connection: Connection
     """The bound for urgent work: only work that is still more urgent goes before it."""
     urgent = store_batch(connection, lines=30, ranges=[(29, 29), (30, 30)], created_at=NOON)
     store_batch(connection, lines=3, ranges=[(1, 1), (2, 2), (3, 3)], created_at=NOON - MINUTE)
-    plans.place(connection, [planned(urgent, 30, NOON - MINUTE), planned(urgent, 29, NOON + MINUTE)], NOON)
+    plans.place(connection, [planned(urgent, 30, NOON - MINUTE), planned(urgent, 29, NOON + 120 * MINUTE)], NOON)
     order = offered(connection)
     assert (order[0], order[-1]) == (shard_id(urgent, 30, 30), shard_id(urgent, 29, 29))
 
