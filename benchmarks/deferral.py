@@ -1,6 +1,6 @@
 """Whether deferral keeps its deadlines: with bad forecasts, bursts, machines that fail, and more work than can be done.
 
-    python benchmarks/deferral.py --dataset PATH --requests PATH [--hours 168] [--every 24] [--json FILE]
+    python benchmarks/deferral.py --dataset PATH --requests PATH [--hours 168] [--every 24] [--shards 20] [--json F]
 
 PATH of `--dataset` is a folder as `sprout replay` reads it, that of `--requests` a trace of requests with TIMESTAMP and
 GeneratedTokens (CSV, may be gzipped). Batches arrive hourly and are planned anew every hour, over the intensity of one
@@ -13,8 +13,9 @@ zone-month. Arrivals:
 
 The machines are so many times the fewest with which all deadlines would be kept at half the capacity, earliest deadline
 first and at once. Half of them fail for good, in every `--every`th hour and in the one in which most is held: unnoticed
-by the planner, or known to it from then on. A batch is *promised* unless it is told at admission that it might be late.
-Then so few machines that not all deadlines can be kept, and a batch that is too big for its window.
+by the planner, or known to it from then on. A batch is *told* if its deadline is not promised at admission; it may be
+*promised* later. Then so few machines that not all deadlines can be kept, and a batch that is too big for its window.
+A batch has `--shards` shards, which are not interrupted: one that runs on all machines delays a promise by its length.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from app.simulation.rolling import Batch, Rolling
 
 ZONE, MONTH = "AU-SA", "2023-02"
 """Where most is saved, so that most is held."""
-REQUESTS, SHARDS, MEAN_S = 1000, 20, 4.87
+REQUESTS, MEAN_S = 1000, 4.87
 ROOMS = (1.02, 1.5, 2.0)
 SCARCE = 0.7
 TOO_BIG_H, SHORT_H = 20, 6
@@ -122,7 +123,7 @@ class Uneven:
         ]
 
 
-def arrivals(trace: Path, hours: int) -> Mapping[str, Scenario]:
+def arrivals(trace: Path, hours: int, number: int) -> Mapping[str, Scenario]:
     numbers, tokens = by_second(trace, hours)
     mean_s = MEAN_S * tokens * numbers.sum() / np.maximum(numbers, 1) / tokens.sum()
     busy = np.flatnonzero(numbers)
@@ -131,14 +132,14 @@ def arrivals(trace: Path, hours: int) -> Mapping[str, Scenario]:
         batches = [
             Batch(
                 at_h=int(hour // every_h * every_h),
-                requests=shards(int(200 * numbers[hour])),
+                requests=shards(int(200 * numbers[hour]), number),
                 window_h=windows[place % len(windows)],
             )
             for place, hour in enumerate(busy)
         ]
         return Scenario(batches=batches, device_s=mean_s[busy])
 
-    even = [Batch(at_h=hour, requests=shards(REQUESTS)) for hour in range(hours)]
+    even = [Batch(at_h=hour, requests=shards(REQUESTS, number)) for hour in range(hours)]
     return {
         "even": Scenario(batches=even, device_s=np.full(hours, MEAN_S)),
         "bursty": scenario([24.0]),
@@ -147,8 +148,8 @@ def arrivals(trace: Path, hours: int) -> Mapping[str, Scenario]:
     }
 
 
-def shards(requests: int) -> np.ndarray:
-    found = np.diff(np.linspace(0, requests, SHARDS + 1).astype(np.int64))
+def shards(requests: int, number: int) -> np.ndarray:
+    found = np.diff(np.linspace(0, requests, number + 1).astype(np.int64))
     return found[found > 0]
 
 
@@ -173,7 +174,16 @@ def halved(rolling: Rolling, now: int, devices: float, measured: float) -> np.nd
     forked.run(range(now, end), measured=measured, devices=devices / 2)
     due = np.array([batch.due_h for batch in forked.batches])
     missed = forked.missed & (due > now) & (due <= end)
-    return np.array([missed.sum(), (missed & (forked.late_h <= 0)).sum()])
+    return counted(missed, forked)
+
+
+def counted(missed: np.ndarray, rolling: Rolling) -> np.ndarray:
+    """All, and those of them that were promised."""
+    return np.array([missed.sum(), (missed & rolling.promised).sum()])
+
+
+def shown(both: np.ndarray) -> str:
+    return f"{both[0]} ({both[1]})"
 
 
 def try_out(scenario: Scenario, expected: Expected, devices: float, every: int) -> dict[str, Any]:
@@ -194,14 +204,14 @@ def try_out(scenario: Scenario, expected: Expected, devices: float, every: int) 
     worst = scenario.rolling(expected)
     worst.run(range(int(held.argmax()) + 1), devices, devices)
     fork(worst, int(held.argmax()) + 1)
-    late = rolling.late_h > 0
     return {
         "batches": len(scenario.batches),
-        "told": int(late.sum()),
-        "missed (promised)": f"{rolling.missed.sum()} ({(rolling.missed & ~late).sum()})",
+        "told": int(rolling.told.sum()),
+        "promised": int(rolling.promised.sum()),
+        "missed (promised)": shown(counted(rolling.missed, rolling)),
         "most held": int(held.max()),
         "halved": len(range(0, scenario.last_h, every)) + 1,
-        **{f"{name}: missed (promised)": f"{both[0]} ({both[1]})" for name, both in lost.items()},
+        **{f"{name}: missed (promised)": shown(both) for name, both in lost.items()},
     }
 
 
@@ -214,15 +224,12 @@ def too_little(scenario: Scenario, expected: Expected) -> dict[str, Any]:
         for name, working in (("all", devices), ("half", devices / 2)):
             rolling = replace(scenario, batches=batches).rolling(expected)
             rolling.run(range(scenario.last_h), devices, working)
-            late = rolling.late_h > 0
-            found[f"{schedule}, {name}: told"] = int(late.sum())
-            found[f"{schedule}, {name}: missed (promised)"] = (
-                f"{rolling.missed.sum()} ({(rolling.missed & ~late).sum()})"
-            )
+            found[f"{schedule}, {name}: told, promised"] = f"{rolling.told.sum()}, {rolling.promised.sum()}"
+            found[f"{schedule}, {name}: missed (promised)"] = shown(counted(rolling.missed, rolling))
     return found
 
 
-def too_big(scenario: Scenario, expected: Expected, every: int) -> dict[str, Any]:
+def too_big(scenario: Scenario, expected: Expected, every: int, number: int) -> dict[str, Any]:
     """One batch more that cannot end in time, in one hour or another; from then on all machines work, or half."""
     devices = ROOMS[0] * scenario.least()
     tried = range(24, scenario.last_h - DRAIN_H, every)
@@ -230,7 +237,7 @@ def too_big(scenario: Scenario, expected: Expected, every: int) -> dict[str, Any
     told = 0
     requests = int(TOO_BIG_H * SAFE_SHARE * devices * S_PER_H / MEAN_S)
     for now in tried:
-        big = Batch(at_h=now, requests=shards(requests), window_h=SHORT_H)
+        big = Batch(at_h=now, requests=shards(requests, number), window_h=SHORT_H)
         more = scenario.with_batch(big, MEAN_S)
         place = next(index for index, batch in enumerate(more.batches) if batch is big)
         due = np.array([batch.due_h for batch in more.batches])
@@ -239,9 +246,9 @@ def too_big(scenario: Scenario, expected: Expected, every: int) -> dict[str, Any
             rolling.run(range(now), devices, devices)
             rolling.run(range(now, now + DRAIN_H), devices, share * devices)
             missed = rolling.missed & (due <= now + DRAIN_H) & (np.arange(len(due)) != place)
-            counts[name] += np.array([missed.sum(), (missed & (rolling.late_h <= 0)).sum()])
-        told += int(rolling.late_h[place] > 0)
-    others = {f"{name}: others missed (promised)": f"{both[0]} ({both[1]})" for name, both in counts.items()}
+            counts[name] += counted(missed, rolling)
+        told += int(rolling.told[place])
+    others = {f"{name}: others missed (promised)": shown(both) for name, both in counts.items()}
     return {"tried": len(tried), "told": told, **others}
 
 
@@ -256,7 +263,7 @@ def tables(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, Mapp
     dataset = load(options.dataset)
     (month,) = dataset.months_of(zone=ZONE, month=MONTH)
     expected = forecasts(dataset.intensity[ZONE], month.start_hour)
-    scenarios = arrivals(options.requests, options.hours)
+    scenarios = arrivals(options.requests, options.hours, options.shards)
     for name, scenario in scenarios.items():
         for room in ROOMS:
             devices = room * scenario.least()
@@ -266,7 +273,10 @@ def tables(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, Mapp
     yield f"{SCARCE:g} times the fewest machines", few
     yield (
         "a batch that is too big",
-        {name: too_big(scenarios[name], expected["ever cleaner"], options.every) for name in scenarios},
+        {
+            name: too_big(scenario, expected["ever cleaner"], options.every, options.shards)
+            for name, scenario in scenarios.items()
+        },
     )
 
 
@@ -276,6 +286,7 @@ def main() -> None:
     parser.add_argument("--requests", type=Path, required=True)
     parser.add_argument("--hours", type=int, default=168)
     parser.add_argument("--every", type=int, default=24)
+    parser.add_argument("--shards", type=int, default=20, help="of a batch")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     for path in (options.dataset, options.requests):

@@ -23,6 +23,8 @@ class AskQuote(BaseModel):
     completion_window: str = "24h"
     zones: Text | None = None
     """As `sprout_zones` in the metadata of a batch."""
+    level: str | None = None
+    """As `sprout_level`."""
     bytes: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Size of the input file: what would be moved to another zone."""
 

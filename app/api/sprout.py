@@ -77,6 +77,7 @@ def ask_quote(context: Services, tenant: Caller, body: AskQuote) -> Any:
         requests=body.requests,
         completion_window=body.completion_window,
         zones=body.zones,
+        level=body.level,
         size=body.bytes,
     )
     return asdict(found)

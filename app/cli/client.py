@@ -73,10 +73,9 @@ class Client:
     def report(self, batch_id: str) -> Mapping[str, Any]:
         return self._ask(f"/sprout/v1/batches/{batch_id}/report")
 
-    def quote(self, requests: Mapping[str, int], *, window: str, zones: str | None, size: int) -> Mapping[str, Any]:
-        """What a batch of so many requests per workload would emit, and when it would end."""
-        body = {"requests": dict(requests), "completion_window": window, "zones": zones, "bytes": size}
-        return self._call("POST", "/sprout/v1/quote", json=body)
+    def quote(self, requests: Mapping[str, int], **terms: str | int | None) -> Mapping[str, Any]:
+        """What a batch of so many requests per workload would emit, and when it ends; `terms` as the API has them."""
+        return self._call("POST", "/sprout/v1/quote", json={"requests": dict(requests), **terms})
 
     def release(self, batch_id: str) -> Mapping[str, Any]:
         """Let a batch that waits run at once."""

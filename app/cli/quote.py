@@ -27,16 +27,17 @@ from app.settings import load
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="INPUT.jsonl")
 @click.option("--window", default="24h", show_default=True, help="Longest completion window, 1h to 7d.")
 @click.option("--workload", help="Workload of every line that does not name its own.")
+@click.option("--level", help="Level (L0, L1, L2) to which every line is pinned.")
 @click.option("--zones", help="Zones it may run in, such as GB,FR, or `any`; by default the first of SPROUT_ZONES.")
 @click.option("--json", "raw", is_flag=True, help="Print the API's answer as it is.")
-def quote(source: Path, window: str, workload: str | None, zones: str | None, raw: bool) -> None:
+def quote(source: Path, window: str, workload: str | None, level: str | None, zones: str | None, raw: bool) -> None:
     """Ask what INPUT.jsonl would emit, and when it would end, without submitting it.
 
     Its lines are counted by workload here; nothing is uploaded.
     """
     requests = count(source, workload or DEFAULT_WORKLOAD)
     with running(load()) as client:
-        found = client.quote(requests, window=window, zones=zones, size=source.stat().st_size)
+        found = client.quote(requests, completion_window=window, zones=zones, level=level, bytes=source.stat().st_size)
     if raw:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from app.domain.batch import Schedule, parse_completion_window, parse_zones
+from app.domain.directive import parse_level
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.intensity import HOUR
 from app.domain.workload import parse_workload
@@ -58,21 +59,23 @@ def quote(
     requests: Mapping[str, int],
     completion_window: str,
     zones: str | None,
+    level: str | None,
     size: int,
 ) -> Quote:
     """What a batch of so many requests per workload, from a file of `size` bytes, would emit beside the open batches.
 
     Raises:
-        InvalidInput: a count, workload, window or zone cannot be used.
+        InvalidInput: a count, workload, window, zone or level cannot be used.
         Conflict: nothing is measured yet, so that nothing can be said.
     """
     settings = context.settings
     longest = parse_completion_window(completion_window)
     allowed = parse_zones(zones, settings.all_zones)
+    pinned = None if level is None else parse_level(level, levels=settings.levels, param="level")
     _check(requests)
     with context.database.transaction() as connection:
         others = read(settings, connection, lock=False)
-        asked = _batch(context, tenant, requests, longest, allowed, size)
+        asked = _batch(context, tenant, requests, pinned, longest, allowed, size)
         outlook = look(context, connection, [*others, asked])
     if outlook is None:
         raise Conflict(
@@ -101,6 +104,7 @@ def _batch(
     context: Context,
     tenant: str,
     requests: Mapping[str, int],
+    pinned_level: int | None,
     window: timedelta,
     zones: Sequence[str],
     size: int,
@@ -115,7 +119,8 @@ def _batch(
         schedule=Schedule.CARBON,
         zones=zones,
         composition=[
-            {"workload": workload, "pinned_level": None, "requests": number} for workload, number in requests.items()
+            {"workload": workload, "pinned_level": pinned_level, "requests": number}
+            for workload, number in requests.items()
         ],
         created_at=now,
         expires_at=now + window,

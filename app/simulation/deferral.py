@@ -199,10 +199,11 @@ def savings(attributed_g: Sequence[float], total_g: Sequence[float]) -> Row:
 
 
 def deadlines(rolling: Rolling) -> Row:
-    """Batches: how many there were, outlasted their window, and were told at admission that they might."""
+    """Batches: how many there were, outlasted their window, and were told at admission that they might; and those
+    that outlasted it though they were promised, at admission or later."""
     return {
         "batches": len(rolling.batches),
         "missed": int(rolling.missed.sum()),
-        "told_late": int((rolling.late_h > 0).sum()),
-        "missed_untold": int((rolling.missed & (rolling.late_h <= 0)).sum()),
+        "told": int(rolling.told.sum()),
+        "missed_promised": int((rolling.missed & rolling.promised).sum()),
     }

@@ -165,12 +165,12 @@ def _figure(rows: Sequence[Row], name: str, form: str) -> str:
 def legend(comparison: Comparison, load: Load, rows: Sequence[Row]) -> list[str]:
     """What the figures mean and what they rest on."""
     deferred = [row for row in rows if row["schedule"] == Schedule.CARBON]
-    counts = {name: sum(row[name] for row in deferred) for name in ("batches", "missed", "told_late")}
+    counts = {name: sum(row[name] for row in deferred) for name in ("batches", "missed", "told", "missed_promised")}
     lines = [
         f"{load.requests_per_hour} requests an hour in batches of {load.shards} shards, to end within {WINDOW_H} h; "
         f"capacity for {load.capacity:g} times as much, {load.idle_w:g} W idle. Planned anew every hour.",
-        f"{counts['batches']} batches: {counts['missed']} missed their deadline, {counts['told_late']} were told at "
-        "admission that they might.",
+        f"{counts['batches']} batches: {counts['missed']} missed their deadline, {counts['missed_promised']} of them "
+        f"promised; {counts['told']} were told at admission that they might.",
         "Saving: grams against always L0, each request in the hour of its arrival; attributional, average intensity, "
         "GPU energy only. With idle: of all that the machines emit, at work and idle.",
     ]

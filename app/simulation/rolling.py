@@ -1,9 +1,10 @@
 """Batches moved in time by the planner of live service, on machines that may do less than was measured.
 
-Every hour new batches are admitted and all that waits is planned anew. The shards released for the hour run one after
-another, each on all devices: first those whose latest start has passed, then by their place in the batch, so that
-batches take turns. What finds no room waits and is planned anew; a shard that has begun runs on into the next hour.
-When its completion window closes a batch expires: what has not begun of it is not run.
+Every hour new batches are admitted and all that waits is planned anew. A batch whose deadline is not promised when it
+arrives is told so; it is asked for again with every plan. The released shards run one after another, each on all
+devices: first those whose latest start is near or has passed, then by their place in the batch, so that batches take
+turns. What finds no room waits and is planned anew; a shard that has begun runs on into the next hour. When its
+completion window closes a batch expires: what has not begun of it is not run.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.admission import admit
 from app.domain.batch import Schedule
-from app.domain.deferral import Placement, plan
-from app.domain.work import ROUNDING, S_PER_H, Demand, Work, margin_h
+from app.domain.deferral import Placement
+from app.domain.intensity import HOUR
+from app.domain.shard import URGENT
+from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Demand, Work, margin_h
 from app.simulation.dataset import Floats, Ints
 
 ZONE = "here"
 LEAST_HORIZON_H = 24
+URGENT_H = URGENT / HOUR
 
 Shard = tuple[int, int]
 """Batch, and place in it."""
@@ -58,8 +63,10 @@ class Rolling:
     outlook: Outlook
     ran: Floats = field(init=False)
     """N x hours: requests."""
-    late_h: Floats = field(init=False)
-    """N: by how much the planner said at admission that the batch would be late."""
+    told: NDArray[np.bool_] = field(init=False)
+    """N: whether it was said at admission that the batch might be late."""
+    promised: NDArray[np.bool_] = field(init=False)
+    """N: whether its deadline is promised, then or later."""
     ended_h: Floats = field(init=False)
     """N: when the last shard ended; infinite until then, and for ever if the batch expires."""
     _waiting: dict[int, Ints] = field(default_factory=dict, init=False)
@@ -71,7 +78,8 @@ class Rolling:
 
     def __post_init__(self) -> None:
         self.ran = np.zeros(self.used_s.shape)
-        self.late_h = np.zeros(len(self.batches))
+        self.told = np.zeros(len(self.batches), dtype=bool)
+        self.promised = np.zeros(len(self.batches), dtype=bool)
         self.ended_h = np.full(len(self.batches), np.inf)
         self._to_end = np.array([len(batch.requests) for batch in self.batches], dtype=np.int64)
 
@@ -91,20 +99,19 @@ class Rolling:
 
     def hour(self, now: int, measured: float, devices: float) -> None:
         """The planner reckons with `measured` devices, and `devices` work."""
-        admitted = self._admit(now)
+        admitted = self._arrive(now)
         for batch in [batch for batch in self._waiting if self.batches[batch].due_h <= now]:
             del self._waiting[batch]
         placements = self._plan(now, measured)
-        for batch in admitted:
-            self.late_h[batch] = placements[batch].late_h
+        self.told[admitted] = ~self.promised[admitted]
         self._work(now, devices, placements)
 
-    def _admit(self, now: int) -> range:
+    def _arrive(self, now: int) -> slice:
         first = self._arrived
         while self._arrived < len(self.batches) and self.batches[self._arrived].at_h <= now:
             self._waiting[self._arrived] = np.arange(len(self.batches[self._arrived].requests))
             self._arrived += 1
-        return range(first, self._arrived)
+        return slice(first, self._arrived)
 
     def _plan(self, now: int, measured: float) -> Mapping[int, Placement]:
         """By batch. As in service, what has begun counts too: with what is left of it, at once."""
@@ -121,13 +128,17 @@ class Rolling:
                 due_h=self.batches[batch].due_h - margin_h(self.batches[batch].window_h) - now,
                 schedule=self.batches[batch].schedule if place < len(self._waiting) else Schedule.ASAP,
                 demand={ZONE: demand},
+                promised=bool(self.promised[batch]),
             )
             for place, ((batch, requests), demand) in enumerate(
                 zip(parts, self.outlook.demands(now, numbers, horizon), strict=True)
             )
         ]
-        placements = plan(works, {ZONE: measured}, np.arange(horizon, dtype=np.float64))
-        return dict(zip(self._waiting, placements, strict=False))
+        asked = [place for place, work in enumerate(works) if not work.promised]
+        admission = admit(works, asked, {ZONE: measured}, np.arange(horizon, dtype=np.float64))
+        self.promised[numbers] = True
+        self.promised[[batch for batch, kept in zip(numbers, admission.promised, strict=True) if not kept]] = False
+        return dict(zip(self._waiting, admission.placements, strict=False))
 
     def _work(self, now: int, devices: float, placements: Mapping[int, Placement]) -> None:
         spent_h = 0.0
@@ -136,9 +147,9 @@ class Rolling:
             spent_h = self._go_on(shard, left, now, spent_h, devices)
         queue = _Queue(
             {
-                (batch, int(self._waiting[batch][place])): float(placement.start_by_h[place])
+                shard: start_by_h
                 for batch, placement in placements.items()
-                for place in np.flatnonzero(placement.hour == 0)
+                for shard, start_by_h in self._released(batch, placement, now).items()
             }
         )
         while spent_h < 1 - ROUNDING and (following := queue.take(spent_h)):
@@ -147,6 +158,18 @@ class Rolling:
             self._waiting[batch] = rows[rows != place]
             spent_h = self._go_on(following, float(self.batches[batch].requests[place]), now, spent_h, devices)
         self._waiting = {batch: rows for batch, rows in self._waiting.items() if len(rows)}
+
+    def _released(self, batch: int, placement: Placement, now: int) -> Mapping[Shard, float]:
+        """The shards of a batch that may run in this hour, with their latest starts."""
+        promised, due_h = self.promised[batch], self.batches[batch].due_h - now
+        may_wait = self.batches[batch].schedule is Schedule.CARBON and promised and placement.late_h == 0
+        lost = (due_h + placement.late_h) * SAFE_SHARE > due_h
+        starts_h = placement.start_by_h if promised and not lost else np.full(len(placement.hour), np.inf)
+        return {
+            (batch, int(place)): float(start_by_h)
+            for place, hour, start_by_h in zip(self._waiting[batch], placement.hour, starts_h, strict=True)
+            if hour == 0 or not may_wait
+        }
 
     def _go_on(self, shard: Shard, requests: float, now: int, spent_h: float, devices: float) -> float:
         """Run what is left of a shard until it ends, or the hour does; returns when that is."""
@@ -180,7 +203,7 @@ class _Queue:
                 line.pop()
         if not self._in_turn:
             return None
-        overdue = self._start_by_h[self._by_start[-1]] <= now_h
-        taken = (self._by_start if overdue else self._in_turn).pop()
+        urgent = self._start_by_h[self._by_start[-1]] <= now_h + URGENT_H
+        taken = (self._by_start if urgent else self._in_turn).pop()
         self._taken.add(taken)
         return taken

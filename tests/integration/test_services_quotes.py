@@ -34,8 +34,18 @@ def desk(desks: Desks) -> Desk:
 
 
 def quote(desk: Desk, requests: Mapping[str, int] | None = None, window: str = "24h", **changes: Any) -> Quote:
-    values: dict[str, Any] = {"zones": None, "size": 0, **changes}
+    values: dict[str, Any] = {"zones": None, "level": None, "size": 0, **changes}
     return quotes.quote(desk.context, TENANT, requests=requests or {"default": 100}, completion_window=window, **values)
+
+
+def test_a_pinned_level_is_quoted_as_that_level(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    desk.measure()
+    desk.expect([300.0] * 170)
+    long, short = (quote(desk, level=level).options[0] for level in ("L0", "L2"))
+    assert long.footprint_g > short.footprint_g
+    with pytest.raises(InvalidInput, match="L9"):
+        quote(desk, level="L9")
 
 
 def at_once(found: Quote) -> Option:
@@ -149,7 +159,7 @@ def test_counts_that_cannot_be(desk: Desk, requests: Mapping[str, int]) -> None:
 
 def test_a_quote_for_nothing_is_refused(desk: Desk) -> None:
     with pytest.raises(InvalidInput, match="Say how many requests there are of each workload"):
-        quotes.quote(desk.context, TENANT, requests={}, completion_window="24h", zones=None, size=0)
+        quotes.quote(desk.context, TENANT, requests={}, completion_window="24h", zones=None, level=None, size=0)
 
 
 @pytest.mark.parametrize("name", ["", "mail~1", "x" * 200, "a b", "ä\n"])

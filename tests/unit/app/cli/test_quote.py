@@ -120,13 +120,14 @@ def asking(path: Path, *options: str, monkeypatch: pytest.MonkeyPatch) -> tuple[
 def test_only_counts_leave_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = jsonl([line("a", text="A secret."), line("b", metadata={"sprout_workload": "mail"})])
     path = source(tmp_path, content)
-    options = ("--window", "7d", "--workload", "news", "--zones", "any")
+    options = ("--window", "7d", "--workload", "news", "--zones", "any", "--level", "L0")
     ended, (asked,) = asking(path, *options, monkeypatch=monkeypatch)
     assert ended.exit_code == 0, ended.output
     assert "attributional" in ended.output
     assert (asked.method, asked.path) == ("POST", "/sprout/v1/quote")
     assert json.loads(asked.body) == {
-        "requests": {"news": 1, "mail": 1}, "completion_window": "7d", "zones": "any", "bytes": len(content),
+        "requests": {"news": 1, "mail": 1}, "completion_window": "7d", "zones": "any", "level": "L0",
+        "bytes": len(content),
     }  # fmt: skip
 
 

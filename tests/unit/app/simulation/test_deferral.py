@@ -62,7 +62,7 @@ def test_what_moved_is_priced_in_the_hours_in_which_it_ran() -> None:
     assert found["saved_g"] == pytest.approx(base - spent)
     assert found["saving"] == pytest.approx(1 - spent / base)
     assert found["saving"] > 0.2
-    assert (found["batches"], found["missed"], found["told_late"], found["missed_untold"]) == (24, 0, 0, 0)
+    assert (found["batches"], found["missed"], found["told"], found["missed_promised"]) == (24, 0, 0, 0)
 
 
 def test_idle_machines_take_their_part_of_the_saving() -> None:
@@ -187,7 +187,7 @@ def test_recorded_intensities_are_forecast_well_enough() -> None:
     saved = {found["forecast"]: found["saving"] for found in rows}
     assert saved["built-in"] > 1.3 * saved["seasonal-naive"]
     assert saved["built-in"] > 0.75 * saved["perfect"]
-    assert sum(found["missed"] + found["told_late"] for found in rows) == 0
+    assert sum(found["missed"] + found["told"] for found in rows) == 0
 
 
 def test_foreign_forecasts_are_replayed() -> None:

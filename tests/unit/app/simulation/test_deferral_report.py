@@ -17,7 +17,7 @@ def a_row(**given: Any) -> dict[str, Any]:
     return {
         "zone": "NORTH", "month": "2023-02", "policy": "BASE", "schedule": "carbon", "forecast": "built-in", "seed": 0,
         **figures, **{f"total_{name}": figure / 2 for name, figure in figures.items()},
-        "batches": 10, "missed": 0, "told_late": 0, "missed_untold": 0,
+        "batches": 10, "missed": 0, "told": 0, "missed_promised": 0,
         "preference": 1.0, "worst_preference": 0.9, "device_s_per_request": 5.0, **given,
     }  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_what_cannot_be_had_is_left_open() -> None:
 
 
 def test_the_legend_counts_deadlines() -> None:
-    rows = [row | {"missed": 1, "told_late": 2} for row in alone()]
+    rows = [row | {"missed": 1, "told": 2} for row in alone()]
     text = " ".join(legend(COMPARISON, Load(), rows))
     assert "60 batches: 6 missed their deadline, 12 were told" in text
     assert "attributional, average intensity" in text
