@@ -131,7 +131,8 @@ def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Cou
 
 def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: timedelta) -> Sequence[str]:
     """Batches in `status` whose task was never sent, or `resend` ago without effect; marks them sent."""
-    late = or_(batches.c.sent_at.is_(None), batches.c.sent_at < now - resend)
+    # The last: the clock was set back since.
+    late = or_(batches.c.sent_at.is_(None), batches.c.sent_at < now - resend, batches.c.sent_at > now)
     query = select(batches.c.id).where(batches.c.status == status, late).with_for_update(skip_locked=True)
     found = list(connection.execute(query).scalars())
     connection.execute(update(batches).where(batches.c.id.in_(found)).values(sent_at=now))

@@ -96,7 +96,8 @@ def waiting(connection: Connection, *, place: str = "", limit: int, now: datetim
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
-            or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend),
+            # The last: the clock was set back since.
+            or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend, shards.c.sent_at > now),
         )
         .order_by(urgent.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
         .limit(limit)

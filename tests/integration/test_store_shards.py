@@ -178,6 +178,12 @@ def test_what_was_offered_is_offered_again_after_a_while(connection: Connection,
     assert offered(connection, at=2 * MINUTE) == []
 
 
+def test_what_was_sent_before_the_clock_was_set_back_is_offered_again(connection: Connection, batch: Batch) -> None:
+    assert len(offered(connection, at=120 * MINUTE)) == 3
+    assert len(offered(connection)) == 3
+    assert offered(connection) == []
+
+
 def test_what_could_not_be_sent_is_offered_again_at_once(connection: Connection, batch: Batch) -> None:
     found = offered(connection)
     shards.unsend(connection, found[1:])
