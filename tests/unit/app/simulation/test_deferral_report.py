@@ -84,7 +84,7 @@ def test_what_cannot_be_had_is_left_open() -> None:
 def test_the_legend_counts_deadlines() -> None:
     rows = [row | {"missed": 1, "told": 2} for row in alone()]
     text = " ".join(legend(COMPARISON, Load(), rows))
-    assert "60 batches: 6 missed their deadline, 12 were told" in text
+    assert "60 batches: 6 missed their deadline, 0 of them promised; 12 were told" in text
     assert "attributional, average intensity" in text
     assert "seeds" not in text
 
