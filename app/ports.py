@@ -163,8 +163,10 @@ class Task(StrEnum):
 class Dispatcher(Protocol):
     """The bell: wakes workers. Losing a message loses nothing, because PostgreSQL holds the work."""
 
-    def send(self, task: Task, argument: str, *, place: str = "") -> None:
+    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
         """Ask for `task(argument)` on the task's queue; on that of the workers in the zone `place`, if one is named.
+
+        What is urgent is taken before all that is not, and otherwise in the order of asking.
 
         Raises:
             DispatchUnavailable: the broker cannot be reached.

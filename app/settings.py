@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from app.domain.batch import ANY_ZONE
 from app.domain.directive import PAPER_DIRECTIVES, Placement
 from app.domain.errors import ConfigurationError
 from app.domain.footprint import PAPER_EMBODIED_G, PAPER_LIFETIME_S
@@ -33,6 +34,10 @@ BASES: Mapping[str, Sequence[Basis]] = {
     "uk": (Basis.DIRECT_AVERAGE,),
 }
 """The bases in which each provider gives its figures, its default first."""
+
+
+ZONE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""Zones are part of queue names."""
 
 
 def default_home() -> Path:
@@ -158,8 +163,11 @@ class Settings(BaseSettings):
     def _grid_agrees(self) -> Settings:
         if self.zones and self.zone not in self.zones:
             raise ValueError(f"SPROUT_ZONE={self.zone} is not among SPROUT_ZONES: {', '.join(self.zones)}")
-        if len(set(self.zones)) < len(self.zones) or not all(self.zones):
+        if len(set(self.zones)) < len(self.zones):
             raise ValueError("SPROUT_ZONES names each zone once")
+        for zone in self.all_zones:
+            if not re.fullmatch(ZONE_NAME, zone) or zone == ANY_ZONE:
+                raise ValueError(f"{zone!r} is no name of a zone: use letters, digits, '-', '_' and '.', and not 'any'")
         if self.intensity_provider == "electricity_maps" and not self.electricity_maps_token:
             raise ValueError("SPROUT_INTENSITY_PROVIDER=electricity_maps needs SPROUT_ELECTRICITY_MAPS_TOKEN")
         if self.intensity_provider == "watttime" and not (self.watttime_user and self.watttime_password):
@@ -172,14 +180,24 @@ class Settings(BaseSettings):
             )
         if (self.clock_speed == 1) != (self.clock_start is None):
             raise ValueError("SPROUT_CLOCK_SPEED and SPROUT_CLOCK_START go together")
-        if self.clock_start and self.clock_start.utcoffset() is None:
-            raise ValueError("SPROUT_CLOCK_START needs a time zone, such as 2026-03-02T12:00:00Z")
+        if self.clock_start and self.clock_start.utcoffset() != timedelta(0):
+            raise ValueError("SPROUT_CLOCK_START is a moment in UTC, such as 2026-03-02T12:00:00Z")
         return self
 
     @property
     def basis(self) -> Basis:
         """The accounting basis of all figures."""
         return self.intensity_basis or BASES[self.intensity_provider][0]
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a silent worker keeps a shard, by the context's clock: as many real seconds in a rehearsal too."""
+        return timedelta(seconds=self.lease_s * self.clock_speed)
+
+    @property
+    def resend(self) -> timedelta:
+        """After which a task that was not started is sent again, by the context's clock."""
+        return timedelta(seconds=self.resend_s * self.clock_speed)
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class _Clock:
 class _Silent:
     """Nobody is rung for."""
 
-    def send(self, task: Task, argument: str, *, place: str = "") -> None:
+    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
         pass
 
     def depth(self, queue: Queue, *, place: str = "") -> int:

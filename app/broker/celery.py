@@ -12,6 +12,9 @@ from app.domain.errors import ConfigurationError, DispatchUnavailable
 from app.ports import Queue, Task
 from app.settings import Settings
 
+URGENT, ORDINARY = 0, 5
+"""Of Redis's ten priorities the least number is taken first."""
+
 
 def _queue(name: str) -> entity.Queue:
     # An exchange of its own for each queue: a bare Queue("name") can end up bound to another's.
@@ -66,10 +69,16 @@ class CeleryDispatcher:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send(self, task: Task, argument: str, *, place: str = "") -> None:
+    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
         try:
             # One attempt: what could not be sent now is sent by the next reconciliation.
-            self._app.send_task(task, args=(argument,), queue=queue_name(task.queue, place), retry=False)
+            self._app.send_task(
+                task,
+                args=(argument,),
+                queue=queue_name(task.queue, place),
+                priority=URGENT if urgent else ORDINARY,
+                retry=False,
+            )
         except (OperationalError, OSError) as exc:
             raise DispatchUnavailable(f"The message broker does not answer: {exc}") from exc
 

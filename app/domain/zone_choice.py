@@ -14,11 +14,28 @@ from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Floats, Work
 def choose_zones(
     works: Sequence[Work], order: Sequence[int], capacity: Mapping[str, float], starts_h: Floats
 ) -> Mapping[int, NDArray[np.str_]]:
-    """The zone of every shard. Who has the least choice, or runs at once, is seen to first: others go where room is."""
+    """The zone of every shard. Who has the least choice, or runs at once, is seen to first: others go where room is.
+
+    Where deadlines are not kept like that, of those with as much choice who is due first is seen to first: then later
+    work cannot take the room of earlier work in all zones.
+    """
+    choices = [len(work.demand.keys() & capacity.keys()) for work in works]
+    by_haste = sorted(order, key=lambda index: (choices[index], works[index].schedule is not Schedule.ASAP))
+    zones, kept = _in_turn(works, order, by_haste, capacity, starts_h)
+    if not kept and (by_deadline := sorted(order, key=lambda index: choices[index])) != by_haste:
+        others, kept = _in_turn(works, order, by_deadline, capacity, starts_h)
+        zones = others if kept else zones
+    return zones
+
+
+def _in_turn(
+    works: Sequence[Work], order: Sequence[int], turns: Sequence[int], capacity: Mapping[str, float], starts_h: Floats
+) -> tuple[Mapping[int, NDArray[np.str_]], bool]:
+    """And whether all deadlines are kept."""
     ledger = _ZoneLedger(capacity, starts_h, np.array([works[index].bound_h for index in order]))
-    choice = [(len(work.demand.keys() & capacity.keys()), work.schedule is not Schedule.ASAP) for work in works]
-    ranked = sorted(enumerate(order), key=lambda entry: choice[entry[1]])
-    return {index: ledger.take(works[index], rank) for rank, index in ranked}
+    rank = {index: place for place, index in enumerate(order)}
+    zones = {index: ledger.take(works[index], rank[index]) for index in turns}
+    return zones, ledger.in_time
 
 
 class _ZoneLedger:
@@ -31,6 +48,11 @@ class _ZoneLedger:
         self._free = {zone: devices * hours * S_PER_H for zone, devices in capacity.items()}
         self._due_h = due_h
         self._due_s = {zone: np.zeros(len(due_h)) for zone in capacity}
+
+    @property
+    def in_time(self) -> bool:
+        paces = {zone: SAFE_SHARE * devices * S_PER_H for zone, devices in self._capacity.items()}
+        return all((self._due_s[zone] <= pace * (self._due_h + ROUNDING)).all() for zone, pace in paces.items())
 
     def take(self, work: Work, rank: int) -> NDArray[np.str_]:
         """Zones for its shards: where its cleanest hours have room, as far as all deadlines stay within reach there."""
@@ -49,6 +71,12 @@ class _ZoneLedger:
             if left <= 0:
                 break
         busy_s = {zone: self._due_s[zone][rank] + taken[zone] * work.demand[zone].longest_s for zone in zones}
+        if work.promised:  # in hours that others would rather have
+            for zone in sorted(zones, key=lambda zone: busy_s[zone] / self._capacity[zone]):
+                number = min(left, max(float(reach[zone][0]), 0.0))
+                taken[zone] += number
+                busy_s[zone] += number * work.demand[zone].longest_s
+                left -= number
         while left > 0:  # out of reach everywhere: where least is due by then
             zone = min(zones, key=lambda zone: busy_s[zone] / self._capacity[zone])
             number = min(left, largest) if len(zones) > 1 else left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,17 +17,17 @@ from cachetools import TTLCache
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from app.domain.errors import ConfigurationError, IntensityUnavailable, InvalidInput
+from app.grid import exchange
+from app.grid.exchange import Answer, Limits, Overdue, TooLong
 from app.grid.pace import Pace, RealTime, Time
+from app.grid.refusals import said
 
 ATTEMPTS = 4
-TIMEOUT_S = 10.0
 LONGEST_WAIT_S = 20.0
 """A source that wants to be left alone for longer is asked again in another period, not by a task that waits for it."""
 REMEMBERED_S = 60.0
 """Longer than one round of tasks that ask for the same hours, shorter than the steps in which figures are revised."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-QUOTED = 200
-"""Characters of a source's own words in a message."""
 REMEDY = "check SPROUT_INTENSITY_URL if it is set, or try again later"
 
 _backoff = wait_exponential_jitter(multiplier=0.5, max=LONGEST_WAIT_S, jitter=0.5)
@@ -43,7 +44,18 @@ class Question:
 
     @property
     def secrets(self) -> list[str]:
-        return [value.split()[-1] for value in (*self.headers.values(), *(self.auth or ())) if value.strip()]
+        """Each whole, in every form in which it is sent."""
+        values = [*self.headers.values(), *(self.auth or ())]
+        tokens = [value.removeprefix("Bearer ") for value in values]
+        return [*values, *tokens, *([base64.b64encode(":".join(self.auth).encode()).decode()] if self.auth else [])]
+
+    @property
+    def can_be_sent(self) -> bool:
+        headers = (
+            value.isascii() and value.isprintable() and value == value.strip() for value in self.headers.values()
+        )
+        # What no encoding has: bytes of an environment that is not UTF-8.
+        return all(headers) and not any("\ud800" <= letter <= "\udfff" for letter in "".join(self.auth or ()))
 
     @property
     def key(self) -> object:
@@ -68,7 +80,7 @@ class Reply:
         """Raises IntensityUnavailable."""
         try:
             return json.loads(self.text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise IntensityUnavailable(f"{self.api} answered with something that is not JSON: {REMEDY}.") from exc
 
     def refused(self, what: str) -> IntensityUnavailable:
@@ -94,13 +106,13 @@ class Api:
     """Thread-safe, and safe to fork: no connection outlives a call, since a source is asked a few times an hour."""
 
     def __init__(
-        self, name: str, url: str, *, per_second: float, clock: Time | None = None, timeout_s: float = TIMEOUT_S
+        self, name: str, url: str, *, per_second: float, clock: Time | None = None, limits: Limits | None = None
     ) -> None:
         """Raises ConfigurationError when `url` is none."""
         self.name = name
         self.clock = clock or RealTime()
         self._url = _base(url)
-        self._timeout_s = timeout_s
+        self._limits = limits or Limits()
         self._pace = Pace(per_second, self.clock)
         self._lock = threading.Lock()
         self._known: TTLCache[object, Reply] = TTLCache(32, REMEMBERED_S, timer=self.clock.monotonic)
@@ -109,7 +121,8 @@ class Api:
         """The reply; a successful one is remembered for a minute.
 
         Raises:
-            IntensityUnavailable: in no attempt was there an answer other than a 429 or a 5xx.
+            IntensityUnavailable: in no attempt was there an answer other than a 429 or a 5xx, one took too long or was
+                too long, or the credential cannot be sent.
         """
         with self._lock:
             known = self._known.get(question.key)
@@ -122,6 +135,11 @@ class Api:
         return reply
 
     def _ask(self, question: Question) -> Reply:
+        if not question.can_be_sent:
+            raise IntensityUnavailable(
+                f"The credential for {self.name} holds characters that cannot be sent, such as letters outside ASCII, "
+                "spaces around it or a line break: set it again."
+            )
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=_wait,
@@ -130,33 +148,39 @@ class Api:
             reraise=True,
         )
         try:
-            # A proxy of the environment is of no use for a server on this machine.
-            with httpx.Client(timeout=self._timeout_s, trust_env=self._url.host not in LOOPBACK) as http:
-                return retrying(self._once, http, question)
-        except _Busy as exc:
-            wish = f" and wants to be left alone for {exc.retry_after_s:.0f} s" if exc.retry_after_s else ""
-            raise IntensityUnavailable(f"{self.name} answers with status {exc.status}{wish}: try again later.") from exc
-        except httpx.TimeoutException as exc:
-            raise IntensityUnavailable(
-                f"{self.name} did not answer within {self._timeout_s:g} s, {ATTEMPTS} times: {REMEDY}."
-            ) from exc
-        except httpx.RequestError as exc:
-            raise IntensityUnavailable(
-                f"{self.name} at {self._url.host} cannot be reached ({type(exc).__name__}): {REMEDY}."
-            ) from exc
+            return retrying(self._once, question)
+        except (_Busy, Overdue, TooLong, httpx.RequestError) as exc:
+            raise IntensityUnavailable(self._fault(exc)) from exc
 
-    def _once(self, http: httpx.Client, question: Question) -> Reply:
+    def _once(self, question: Question) -> Reply:
         self._pace.wait()
-        response = http.get(
+        answer = exchange.get(
             f"{self._url}{question.path}",
-            params=dict(question.params) or None,
+            params=question.params,
             headers={"Accept": "application/json", "User-Agent": "sprout", **question.headers},
             auth=question.auth,
+            limits=self._limits,
+            # A proxy of the environment is of no use for a server on this machine.
+            trust_env=self._url.host not in LOOPBACK,
         )
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise _Busy(response.status_code, _retry_after_s(response, self.clock.now()))
-        detail = "" if response.is_success else _said(response.text, question.secrets)
-        return Reply(api=self.name, status=response.status_code, text=response.text, detail=detail)
+        if answer.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(answer.status):
+            raise _Busy(answer.status, _retry_after_s(answer, self.clock.now()))
+        detail = "" if httpx.codes.is_success(answer.status) else said(answer.text, question.secrets)
+        return Reply(api=self.name, status=answer.status, text=answer.text, detail=detail)
+
+    def _fault(self, exc: Exception) -> str:
+        limits = self._limits
+        match exc:
+            case _Busy(status=status, retry_after_s=wished_s):
+                wish = f" and wants to be left alone for {wished_s:.0f} s" if wished_s else ""
+                return f"{self.name} answers with status {status}{wish}: try again later."
+            case Overdue():
+                return f"{self.name} had not finished its answer after {limits.deadline_s:g} s: {REMEDY}."
+            case TooLong():
+                return f"{self.name} answers with more than {limits.most_bytes / 1e6:g} MB: {REMEDY}."
+            case httpx.TimeoutException():
+                return f"{self.name} did not answer within {limits.timeout_s:g} s, {ATTEMPTS} times: {REMEDY}."
+        return f"{self.name} at {self._url.host} cannot be reached ({type(exc).__name__}): {REMEDY}."
 
 
 @contextmanager
@@ -200,9 +224,9 @@ def _wait(state: RetryCallState) -> float:
     return max(_backoff(state), wished or 0)
 
 
-def _retry_after_s(response: httpx.Response, now: datetime) -> float | None:
+def _retry_after_s(answer: Answer, now: datetime) -> float | None:
     """The header Retry-After, which holds seconds or a date."""
-    wish = response.headers.get("Retry-After", "")
+    wish = answer.headers.get("Retry-After", "")
     try:
         return max(0.0, float(wish)) if wish.strip().isdigit() else _until(wish, now)
     except ValueError:
@@ -212,17 +236,3 @@ def _retry_after_s(response: httpx.Response, now: datetime) -> float | None:
 def _until(date: str, now: datetime) -> float:
     moment = parsedate_to_datetime(date)
     return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
-
-
-def _said(text: str, secrets: list[str]) -> str:
-    """The words of an error object; pages of a proxy and the like are not quoted."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return ""
-    while isinstance(body, dict):
-        body = next((body[name] for name in ("message", "error", "detail") if body.get(name)), "")
-    words = " ".join(body.split()) if isinstance(body, str) else ""
-    for secret in secrets:
-        words = words.replace(secret, "***")
-    return words[:QUOTED]

@@ -11,6 +11,8 @@ from app.domain.intensity import HOUR, Forecast, IntensityPoint
 from app.domain.units import hour_of, require_utc
 
 ZONES = "set SPROUT_ZONE, or SPROUT_ZONES"
+SKEW = timedelta(hours=1)
+"""By which a source's clock may be ahead of this machine's."""
 
 
 def hours_in(start: datetime, end: datetime) -> Sequence[datetime]:
@@ -55,19 +57,29 @@ def _mean(hour: datetime, known: Sequence[IntensityPoint], parts: int) -> Intens
 
 
 def forecast_of(points: Iterable[IntensityPoint], *, now: datetime, issued_at: datetime) -> Forecast | None:
-    """The hours from the one that contains `now`, or from the next one, up to the first gap; None if there are none."""
+    """The hours from the one that contains `now`, or from the next one, up to the first gap; None if there are none.
+
+    Raises:
+        IntensityUnavailable: it was issued in the future, and would be the newest one until then.
+    """
     hours = {point.start: point for point in hourly(points)}
     start = hour_of(now) if hour_of(now) in hours else hour_of(now) + HOUR
     if start not in hours:
         return None
+    first = hours[start]
+    if issued_at > now + SKEW:
+        raise IntensityUnavailable(
+            f"{first.provider} dates its forecast of zone {first.zone} {iso(issued_at)}, and it is {iso(now)} here: check "
+            "the clock of this machine."
+        )
     figures: list[float] = []
     while start + len(figures) * HOUR in hours:
         figures.append(hours[start + len(figures) * HOUR].intensity_g_per_kwh)
     return Forecast(
-        zone=hours[start].zone,
-        basis=hours[start].basis,
-        provider=hours[start].provider,
-        issued_at=issued_at,
+        zone=first.zone,
+        basis=first.basis,
+        provider=first.provider,
+        issued_at=min(issued_at, now),
         start=start,
         intensity_g_per_kwh=figures,
     )

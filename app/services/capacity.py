@@ -12,10 +12,10 @@ from app.settings import Settings
 from app.store import windows
 
 SEEN = timedelta(minutes=10)
-"""A worker whose last window ended longer before the newest of its zone is gone."""
+"""A worker of which no window has come for longer is gone. Real time, in rehearsals too."""
 
 REMEMBERED = timedelta(hours=24)
-"""While no worker of a zone is seen, those that were there last count: they may be restarting."""
+"""While no worker is seen anywhere, those that were there last count: they may be restarting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +28,19 @@ class Capacity:
 
 
 ASSUMED = Capacity(devices=1.0, idle_w=0.0, is_measured=False)
-"""For the default zone, until a worker has been seen."""
+"""In the default zone, until a worker has been seen."""
 
 
 def measured(connection: Connection, settings: Settings, now: datetime) -> Mapping[str, Capacity]:
-    """By zone. A zone in which no worker was seen within a day is not there, but for the default one."""
+    """By zone in which workers are seen, or were seen last. Elsewhere nothing would run what is planned there."""
+    remembered = {zone: windows.workers(connection, zone, since=now - REMEMBERED) for zone in settings.all_zones}
+    newest = {zone: max(worker.ended_at for worker in seen) for zone, seen in remembered.items() if seen}
+    alive = SEEN * settings.clock_speed
+    there = [zone for zone, ended_at in newest.items() if ended_at >= now - alive] or list(newest)
     found = {}
-    for zone in settings.all_zones:
-        seen = windows.workers(connection, zone, since=now - REMEMBERED)
-        newest = max((worker.ended_at for worker in seen), default=now)
-        devices = sum(worker.devices for worker in seen if worker.ended_at >= newest - SEEN)
+    for zone in there:
+        devices = sum(worker.devices for worker in remembered[zone] if worker.ended_at >= newest[zone] - alive)
         if devices > 0:
             idle_w = windows.idle_w(connection, zone, since=now - REMEMBERED)
             found[zone] = Capacity(devices=devices, idle_w=idle_w, is_measured=True)
-    return {settings.all_zones[0]: ASSUMED, **found}
+    return found or {settings.all_zones[0]: ASSUMED}

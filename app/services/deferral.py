@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from app.domain.batch import BatchStatus, zone_within
+from app.domain.batch import BatchStatus
 from app.domain.deferral import Placement
 from app.domain.errors import Conflict, SproutError
 from app.domain.intensity import HOUR
@@ -29,7 +29,7 @@ from app.store.plans import Planned
 log = logging.getLogger(__name__)
 
 SAME = timedelta(minutes=1)
-"""A latest start that moved by less is not written again."""
+"""A latest start that moved by less is not written again, and a release that is so near is left as it is."""
 
 LONG_AGO_H = -8760.0
 """A start that should have been earlier than this is overdue all the same."""
@@ -66,7 +66,7 @@ def plan_open(context: Context, connection: Connection) -> None:
 
 def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
     """The shards that wait and whose zone, release or latest start is another one than before."""
-    now, starts, home = layout.outlook.now, layout.outlook.starts, settings.all_zones[0]
+    now, starts = layout.outlook.now, layout.outlook.starts
     changed = []
     for placed in layout.placed:
         part, placement = placed.part, placed.placement
@@ -76,9 +76,11 @@ def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:
         for shard, zone, hour, start_by_h in zip(
             part.shards, placement.zone, placement.hour, placement.start_by_h, strict=True
         ):
-            place = settings.place_of(zone_within(part.batch.zones, zone, home))
-            # What was released already keeps its place in the line.
-            release_at = starts[hour] if hour and placed.may_wait else min(shard.release_at, now)
+            place = settings.place_of(zone)
+            if hour and placed.may_wait:
+                release_at = starts[hour]
+            else:  # what waits for a moment only, such as for an engine that was away, may go on to do so
+                release_at = shard.release_at if shard.release_at <= now + SAME else now
             start_by = now + max(start_by_h, LONG_AGO_H) * HOUR if urgent else None
             if not _is_same(start_by, shard.start_by) or (place, release_at) != (shard.zone, shard.release_at):
                 changed.append(Planned(id=shard.id, zone=place, release_at=release_at, start_by=start_by))

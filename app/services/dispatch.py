@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Sequence
 
 from app.domain.errors import DispatchUnavailable
 from app.ports import Queue, Task
 from app.services.context import Context
 from app.store import shards
+from app.store.shards import Waiting
 
 log = logging.getLogger(__name__)
 
 QUEUE_DEPTH = 16
-"""Shards kept waiting in the broker of a zone: enough to keep workers busy, few enough that a lost broker loses little
-and that urgent work, which can only be put behind them, need not wait long."""
+"""Shards kept waiting in the broker of a zone: enough to keep workers busy, and so few that losing it loses little."""
 
 
 def ring(context: Context, task: Task, argument: str) -> None:
@@ -31,28 +31,27 @@ def ring_for_shards(context: Context) -> int:
 
 
 def _ring_in(context: Context, place: str) -> int:
-    settings = context.settings
     sent = 0
-    found: list[str] = []
+    found: Sequence[Waiting] = ()
     try:
         room = QUEUE_DEPTH - context.dispatcher.depth(Queue.GENERATE, place=place)
-        if room <= 0:
+        if room <= -QUEUE_DEPTH:
             return 0
         with context.database.transaction() as connection:
-            found = list(
-                shards.waiting(
-                    connection,
-                    place=place,
-                    limit=room,
-                    now=context.clock.now(),
-                    resend=timedelta(seconds=settings.resend_s),
-                )
+            found = shards.waiting(
+                connection,
+                place=place,
+                # What is urgent overtakes a full queue.
+                limit=room if room > 0 else QUEUE_DEPTH,
+                only_urgent=room <= 0,
+                now=context.clock.now(),
+                resend=context.settings.resend,
             )
-        for shard_id in found:
-            context.dispatcher.send(Task.GENERATE, shard_id, place=place)
+        for shard in found:
+            context.dispatcher.send(Task.GENERATE, shard.id, place=place, urgent=shard.urgent)
             sent += 1
     except DispatchUnavailable as exc:
         log.warning("%d shards wait: %s", len(found) - sent, exc.message)
         with context.database.transaction() as connection:
-            shards.unsend(connection, found[sent:])
+            shards.unsend(connection, [shard.id for shard in found[sent:]])
     return sent

@@ -11,9 +11,10 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.domain.errors import IntensityUnavailable, SproutError
-from app.domain.forecast import LONGEST_PAST_H, Floats, forecast
+from app.domain.forecast import LONGEST_PAST_H, Floats, forecast, mape
 from app.domain.intensity import HOUR, Basis, Forecast
 from app.domain.units import hour_of
+from app.grid.failures import Failures
 from app.ports import IntensityProvider
 from app.services.context import Context
 from app.settings import Settings
@@ -32,6 +33,10 @@ SERVES = timedelta(days=7)
 """A forecast issued longer ago than this says nothing."""
 KEPT = timedelta(days=35)
 """Forecasts are scored, and then deleted, over this time."""
+
+RETRY = timedelta(minutes=5)
+"""A provider whose own forecast could not be had is asked for it again after this, or later."""
+_failures = Failures(RETRY)
 
 LEADS_H = (1, 6, 12, 24, 48, 96)
 """Hours ahead at which forecasts are scored."""
@@ -66,7 +71,7 @@ def refresh(context: Context, provider: IntensityProvider) -> int:
             if last is not None and hour_of(now) <= last <= now:
                 continue
             learned = built_in(connection, settings.basis, zone, now)
-        found = [issued for issued in (_own(provider, settings.basis, zone, now), learned) if issued]
+        found = [issued for issued in (_own(context, provider, zone, now), learned) if issued]
         with context.database.transaction() as connection:
             for issued in found:
                 forecasts.put(connection, issued)
@@ -75,21 +80,30 @@ def refresh(context: Context, provider: IntensityProvider) -> int:
     return stored
 
 
-def _own(provider: IntensityProvider, basis: Basis, zone: str, now: datetime) -> Forecast | None:
+def _own(context: Context, provider: IntensityProvider, zone: str, now: datetime) -> Forecast | None:
     """The provider's own forecast, if it can be used. A source that fails must not stop the other zones."""
+    if _failures.are_recent(provider, zone, now):
+        return None
     try:
         found = provider.forecast(zone, now)
-        if found is None:
-            return None
-        if (found.zone, found.basis) != (zone, basis) or hour_of(found.start) != found.start or found.end <= now:
-            raise IntensityUnavailable(
-                f"{provider.name} answered with a forecast of zone {found.zone}, {found.basis}, from "
-                f"{found.start.isoformat()} to {found.end.isoformat()}, which is not what was asked for."
-            )
+        if found is not None:
+            _check(provider, found, context.settings.basis, zone, now)
     except SproutError as exc:
         log.warning("forecast of zone %s: %s", zone, exc.message)
+        _failures.note(provider, zone, context.clock.now())
         return None
     return found
+
+
+def _check(provider: IntensityProvider, found: Forecast, basis: Basis, zone: str, now: datetime) -> None:
+    """Raises IntensityUnavailable when it is another forecast than was asked for."""
+    starts_well = hour_of(found.start) == found.start and found.end > now
+    if (found.zone, found.basis) != (zone, basis) or not starts_well or found.issued_at > now:
+        raise IntensityUnavailable(
+            f"{provider.name} answered with a forecast of zone {found.zone}, {found.basis}, from "
+            f"{found.start.isoformat()} to {found.end.isoformat()}, issued at {found.issued_at.isoformat()}, which is "
+            f"not what was asked for at {now.isoformat()}."
+        )
 
 
 def built_in(connection: Connection, basis: Basis, zone: str, now: datetime) -> Forecast | None:
@@ -152,10 +166,14 @@ def expected(
 
 
 def _ranked(found: Iterable[Forecast], now: datetime) -> Sequence[Forecast]:
-    """Best first: a provider's own while it is fresh, then whatever was issued last."""
+    """Best first: a provider's own while it is fresh, then whatever was issued last.
 
-    def rank(issued: Forecast) -> tuple[bool, datetime]:
-        return issued.provider != BUILT_IN and now - issued.issued_at <= PREFERRED, issued.issued_at
+    What was issued before the clock was set back only serves where nothing else does.
+    """
+
+    def rank(issued: Forecast) -> tuple[bool, bool, datetime]:
+        is_fresh = now - issued.issued_at <= PREFERRED
+        return issued.issued_at <= now, issued.provider != BUILT_IN and is_fresh, issued.issued_at
 
     return sorted(found, key=rank, reverse=True)
 
@@ -188,36 +206,34 @@ def scores(connection: Connection, settings: Settings, zone: str, now: datetime)
 
 def tested(past: Floats) -> Sequence[Score]:
     """The built-in forecast at hours of the past two weeks, each from what came before, held against what followed."""
-    issues = range(len(past) - TESTED_H, len(past), TEST_EVERY_H)
-    said = {
-        issue: forecast(past[:issue], LEADS_H[-1])
-        for issue in issues
+    issues = [
+        issue
+        for issue in range(len(past) - TESTED_H, len(past), TEST_EVERY_H)
         if issue >= FEWEST_PAST_H and not np.isnan(past[issue - 1])
-    }
-    found = []
-    for lead in LEADS_H:
-        pairs = [
-            (ahead[lead - 1], past[issue - 1 + lead]) for issue, ahead in said.items() if issue - 1 + lead < len(past)
-        ]
-        expected, came = np.array([pair for pair in pairs if not np.isnan(pair[1])]).reshape(-1, 2).T
-        if not len(came):
-            continue
-        error = np.abs(expected - came)
-        found.append(
-            Score(
-                provider=TESTED,
-                lead_h=lead,
-                forecasts=len(came),
-                zero_hours=int((came == 0).sum()),
-                mape=float((error[came > 0] / came[came > 0]).mean()) if (came > 0).any() else None,
-                error_90=(
-                    float(np.quantile(error[expected > 0] / expected[expected > 0], 0.9))
-                    if (expected > 0).any()
-                    else None
-                ),
-            )
-        )
-    return found
+    ]
+    if not issues:
+        return []
+    leads = np.array(LEADS_H)
+    expected = np.array([forecast(past[:issue], LEADS_H[-1])[leads - 1] for issue in issues])
+    followed = np.append(past, np.full(LEADS_H[-1], np.nan))
+    came = followed[np.array(issues)[:, np.newaxis] - 1 + leads]
+    shares = mape(expected, came)
+    columns = zip(LEADS_H, shares, expected.T, came.T, strict=True)
+    return [_tested(lead, share, said, met) for lead, share, said, met in columns if not np.isnan(met).all()]
+
+
+def _tested(lead_h: int, share: float, expected: Floats, came: Floats) -> Score:
+    """Of one lead time; `came` has NaN where no figure did."""
+    counted = ~np.isnan(came) & (expected > 0)
+    errors = np.abs(expected[counted] - came[counted]) / expected[counted]
+    return Score(
+        provider=TESTED,
+        lead_h=lead_h,
+        forecasts=int((~np.isnan(came)).sum()),
+        zero_hours=int((came == 0).sum()),
+        mape=None if np.isnan(share) else float(share),
+        error_90=float(np.quantile(errors, 0.9)) if len(errors) else None,
+    )
 
 
 def error_90(found: Iterable[Score], provider: str, lead_h: float) -> float | None:

@@ -161,7 +161,7 @@ def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None
             place=settings.place,
             owner=worker.name,
             now=now,
-            duration=timedelta(seconds=settings.lease_s),
+            duration=settings.lease,
         )
         if found is None:
             return None
@@ -210,7 +210,7 @@ def record(
     """
     worker.accountant.settle(store=done)
     charged = [(completion, worker.accountant.charge(completion.key)) for completion in group]
-    deadline = time.monotonic() + context.settings.lease_s / context.settings.clock_speed
+    deadline = time.monotonic() + context.settings.lease_s
     while True:
         try:
             return _write(context, worker, shard, charged, done=done)
@@ -243,7 +243,7 @@ def _write(
             connection,
             shard.lease,
             now=now,
-            duration=timedelta(seconds=settings.lease_s),
+            duration=settings.lease,
             completed=len(written) - failed,
             failed=failed,
             done=done,

@@ -23,9 +23,14 @@ SHOWN = timedelta(hours=24)
 
 
 def refresh(context: Context, provider: IntensityProvider) -> None:
-    """Bring figures, ledger and forecasts of every zone up to date, as far as something is due."""
-    intensity.refresh(context, provider)
-    forecasts.refresh(context, provider)
+    """Bring figures, ledger and forecasts of every zone up to date, as far as something is due.
+
+    Another thread may be at it: then this one leaves it to that one (`intensity.turn`).
+    """
+    with intensity.turn() as is_ours:
+        if is_ours:
+            intensity.refresh(context, provider)
+            forecasts.refresh(context, provider)
 
 
 def overview(context: Context) -> Sequence[Mapping[str, Any]]:
@@ -65,7 +70,7 @@ def _zone(connection: Connection, settings: Settings, zone: str, now: datetime) 
         "forecast": [
             {
                 **asdict(ahead),
-                "error_90": forecasts.error_90(scores, ahead.provider, (ahead.start - hour) / HOUR),
+                "error_90": forecasts.error_90(scores, ahead.provider, (ahead.start - ahead.issued_at) / HOUR),
             }
             for ahead in expected
             if ahead.issued_at is not None

@@ -22,7 +22,7 @@ from app.store.ledger import HourTotal
 
 @dataclass(frozen=True, kw_only=True)
 class Hindsight:
-    """Grams are of the requests that ran, at the figures of their hours as they are known by now."""
+    """Grams are of the requests that ran since the first plan, at the figures of their hours as they are known now."""
 
     schedule: Schedule
     promised_g: float
@@ -41,8 +41,10 @@ class Hindsight:
 def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hindsight | None:
     """None for a batch that was never planned, of which nothing ran yet, or whose figures have several bases."""
     promise = batch.promise
-    hours = [hour for hour in ledger.by_hour(connection, batch.id) if hour.requests]
-    if not promise or not hours:
+    if not promise:
+        return None
+    hours = ledger.by_hour(connection, batch.id, since=datetime.fromisoformat(promise["planned_at"]))
+    if not hours:
         return None
     try:
         basis = one_basis([promise["intensity_basis"], *(hour.intensity_basis for hour in hours)])
@@ -51,13 +53,13 @@ def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hinds
     ran = sum(hour.requests for hour in hours)
     home, allowed = settings.all_zones[0], batch.zones or settings.all_zones[:1]
     known = _figures(connection, {home, *allowed}, batch, basis)
-    energy_kwh = kwh(sum(hour.energy_j for hour in hours)) / ran * settings.pue
+    drawn_kwh = kwh(sum(hour.drawn_j for hour in hours)) / ran
     embodied_g = sum(hour.embodied_g for hour in hours) / ran
 
     def emitted(placed: Mapping[tuple[str, datetime], float]) -> float | None:
         if not placed or any(key not in known for key in placed):
             return None
-        return sum(number * (energy_kwh * known[key] + embodied_g) for key, number in placed.items())
+        return sum(number * (drawn_kwh * known[key] + embodied_g) for key, number in placed.items())
 
     return Hindsight(
         schedule=batch.schedule,
@@ -65,7 +67,7 @@ def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hinds
         actual_g=sum(hour.operational_g + hour.embodied_g for hour in hours),
         share_as_promised=_overlap(_placed(promise["hours"], ran), hours, ran, home),
         at_once_g=emitted(_placed(promise["at_once"], ran)),
-        cleanest_g=emitted(_cleanest({key: known[key] for key in known if key[0] in allowed}, promise, ran)),
+        cleanest_g=emitted(_cleanest({key: known[key] for key in known if key[0] in allowed}, promise, batch, ran)),
         intensity_basis=basis,
     )
 
@@ -96,14 +98,14 @@ def _figures(
 
 
 def _cleanest(
-    known: Mapping[tuple[str, datetime], float], promise: Mapping[str, Any], ran: int
+    known: Mapping[tuple[str, datetime], float], promise: Mapping[str, Any], batch: Batch, ran: int
 ) -> Mapping[tuple[str, datetime], float]:
     """The cleanest hours from the first plan on, each as full as the default zone's capacity allows."""
     planned_at = datetime.fromisoformat(promise["planned_at"])
     left = float(ran)
     found: dict[tuple[str, datetime], float] = {}
     for key in sorted(known, key=lambda key: (known[key], key[1])):
-        length = min((key[1] + HOUR - planned_at) / HOUR, 1.0)
+        length = (min(key[1] + HOUR, batch.expires_at) - max(key[1], planned_at)) / HOUR
         if length > 0 and left > 0:
             found[key] = min(left, promise["requests_per_h"] * length)
             left -= found[key]

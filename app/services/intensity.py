@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,6 +14,7 @@ from sqlalchemy import Connection
 from app.domain.errors import IntensityUnavailable, SproutError
 from app.domain.intensity import HOUR, Basis, IntensityPoint, Origin
 from app.domain.units import hour_of
+from app.grid.failures import Failures
 from app.ports import IntensityProvider
 from app.services import forecasts
 from app.services.context import Context
@@ -32,7 +35,10 @@ RECENT = timedelta(hours=48)
 """Hours that are fetched again once an hour: until then sources revise them."""
 
 RETRY = timedelta(minutes=5)
-"""A present hour that is not known, or only as an estimate, is asked for again after this."""
+"""A present hour that is not known, or only as an estimate, is asked for again after this; so is a source that failed."""
+
+_failures = Failures(RETRY)
+_turn = threading.RLock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,26 +117,47 @@ def age_hours(start: datetime, now: datetime) -> int:
     return (hour_of(now) - hour_of(start)) // HOUR
 
 
+@contextmanager
+def turn() -> Iterator[bool]:
+    """Whether the calling thread is the only one of this process that keeps the store current, for as long as this
+    lasts; False at once if another one is.
+
+    A source that is slow, or does not answer, then holds up one thread of the scheduler, and not one more each minute.
+    Nested turns of one thread are one. Other processes do not matter: what is fetched twice is stored once.
+    """
+    is_ours = _turn.acquire(blocking=False)
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            _turn.release()
+
+
 def refresh(context: Context, provider: IntensityProvider) -> int:
     """For every zone, fetch what is missing of the past 30 days, and once an hour the recent hours again.
 
-    The ledger is settled with what changed. Returns how many hours are new or have another figure. A zone whose source
-    fails is logged, and the others go on.
+    The ledger is settled with what changed. Returns how many hours are new or have another figure; 0 without a look
+    while another thread is at it (`turn`). A zone whose source fails is logged, and the others go on.
     """
-    settings, now = context.settings, context.clock.now()
-    changed = 0
-    for zone in settings.all_zones:
-        with context.database.transaction() as connection:
-            start = _due(connection, provider, settings.basis, zone, now)
-        if start is None:
-            continue
-        try:
-            points = fetch(provider, settings.basis, zone, start, hour_of(now) + HOUR)
-        except SproutError as exc:
-            log.warning("carbon intensity of zone %s: %s", zone, exc.message)
-            continue
-        changed += store(context.database, points, now)
-    return changed
+    with turn() as is_ours:
+        return sum(_refresh(context, provider, zone) for zone in context.settings.all_zones) if is_ours else 0
+
+
+def _refresh(context: Context, provider: IntensityProvider, zone: str) -> int:
+    basis, now = context.settings.basis, context.clock.now()
+    if _failures.are_recent(provider, zone, now):
+        return 0
+    with context.database.transaction() as connection:
+        start = _due(connection, provider, basis, zone, now)
+    if start is None:
+        return 0
+    try:
+        points = fetch(provider, basis, zone, start, hour_of(now) + HOUR)
+    except SproutError as exc:
+        log.warning("carbon intensity of zone %s: %s", zone, exc.message)
+        _failures.note(provider, zone, context.clock.now())
+        return 0
+    return store(context.database, points, now)
 
 
 def _due(

@@ -67,6 +67,8 @@ class Layout:
 
     outlook: Outlook
     placed: Sequence[Placed]
+    stranded: Sequence[Open]
+    """What may run only in zones without workers: it waits for them, and takes nobody's room meanwhile."""
 
 
 def read(settings: Settings, connection: Connection, *, lock: bool) -> Sequence[Open]:
@@ -100,33 +102,35 @@ def lay_out(settings: Settings, outlook: Outlook, found: Sequence[Open]) -> Layo
     Raises:
         InvalidInput: a figure cannot be used.
     """
-    works = [_work(settings, outlook, part) for part in found]
+    reach = [[zone for zone in _wanted(settings, part) if zone in outlook.zones] for part in found]
+    parts = [(part, zones) for part, zones in zip(found, reach, strict=True) if zones]
+    works = [_work(settings, outlook, part, zones) for part, zones in parts]
     capacity = {zone: known.capacity.devices for zone, known in outlook.zones.items()}
     asked = [index for index, work in enumerate(works) if not work.promised]
     admission = admit(works, asked, capacity, outlook.starts_h)
     placed = [
         Placed(part=part, placement=placement, promised=promised)
-        for part, placement, promised in zip(found, admission.placements, admission.promised, strict=True)
+        for (part, _), placement, promised in zip(parts, admission.placements, admission.promised, strict=True)
     ]
-    return Layout(outlook=outlook, placed=placed)
+    stranded = [part for part, zones in zip(found, reach, strict=True) if not zones]
+    return Layout(outlook=outlook, placed=placed, stranded=stranded)
 
 
-def _work(settings: Settings, outlook: Outlook, part: Open) -> Work:
+def _wanted(settings: Settings, part: Open) -> Sequence[str]:
+    return [part.runs_in] if part.runs_in else part.batch.zones or settings.all_zones[:1]
+
+
+def _work(settings: Settings, outlook: Outlook, part: Open, zones: Sequence[str]) -> Work:
     """As the planner sees it. What runs already counts whole, at once, and stays where it is."""
-    batch, home = part.batch, settings.all_zones[0]
-    wanted = [part.runs_in] if part.runs_in else batch.zones or [home]
+    batch = part.batch
     margin = margin_h((batch.expires_at - batch.created_at) / HOUR)
     gb = batch.bytes / BYTES_PER_GB / max(batch.total, 1)
     return Work(
         requests=np.array([shard.requests for shard in part.shards], dtype=np.int64),
         due_h=(batch.expires_at - outlook.now) / HOUR - margin,
         schedule=Schedule.ASAP if part.runs_in else batch.schedule,
-        demand={
-            zone: _demand(settings, outlook, zone, part, gb)
-            # Without workers in any of its zones a batch waits for them there, laid out at home's pace.
-            for zone in [zone for zone in wanted if zone in outlook.zones] or [home]
-        },
-        promised=bool(batch.plan and batch.plan.get("promised")),
+        demand={zone: _demand(settings, outlook, zone, part, gb) for zone in zones},
+        promised=batch.promised,
     )
 
 

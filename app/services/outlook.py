@@ -25,7 +25,7 @@ from app.services.capacity import Capacity
 from app.services.directives import ours
 from app.services.observation import Situation
 from app.settings import Settings
-from app.store import mixes, profiles
+from app.store import ledger, mixes, profiles
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +34,9 @@ HORIZON_H = COMPLETION_WINDOWS[1] // HOUR + 1
 
 NODES = 5
 """Intensities for which the policy is asked; between them use is interpolated. Mixes follow the intensity smoothly."""
+
+RECENT = 1000
+"""Answered requests that say what one takes, until there are profiles."""
 
 SHORTEST_S = 1e-6
 """A request takes some time, however coarse the clock was."""
@@ -113,33 +116,41 @@ class Outlook:
         """Of moving data to a zone and back (H), at the mean intensity of both; nothing at home."""
         if zone == home:
             return np.zeros(len(self.starts))
-        both = (self.zones[zone].intensity_g_per_kwh + self.zones[home].intensity_g_per_kwh) / 2
+        there = self.zones[zone]
+        both = (there.intensity_g_per_kwh + self.zones.get(home, there).intensity_g_per_kwh) / 2
         return np.asarray(2 * gb * kwh_per_gb * both)
 
 
 def look_ahead(
     connection: Connection, settings: Settings, hardware: Hardware, kinds: Iterable[Kind], now: datetime
 ) -> Outlook | None:
-    """The outlook for requests of these kinds; None while no request of the model was ever measured, so that nothing
+    """The outlook for requests of these kinds; None while no request of some tenant was ever answered, so that nothing
     can be said of the time that any takes."""
-    typical = profiles.typical(connection, settings.served_name, L0)
-    if typical is None:
-        return None
     by_tenant: dict[str, set[Kind]] = defaultdict(set)
     for kind in kinds:
         by_tenant[kind.tenant].add(kind)
+    typical = {tenant: _typical(connection, settings, tenant) for tenant in by_tenant}
     found = {}
     for zone, measured in capacity.measured(connection, settings, now).items():
         expected, error_90 = _expected(connection, settings, zone, now)
         uses: dict[Kind, RequestUse] = {}
         for tenant, own in by_tenant.items():
+            known = typical[tenant]
+            if known is None:
+                return None
             situation = _situation(connection, settings, tenant, own, now, zone)
-            uses |= _uses(settings, hardware, situation, own, expected, typical)
+            uses |= _uses(settings, hardware, situation, own, expected, known)
         found[zone] = ZoneOutlook(
             zone=zone, capacity=measured, intensity_g_per_kwh=expected, error_90=error_90, uses=uses
         )
     starts = [now, *(hour_of(now) + number * HOUR for number in range(1, HORIZON_H))]
     return Outlook(now=now, starts=starts, zones=found, hardware=hardware)
+
+
+def _typical(connection: Connection, settings: Settings, tenant: str) -> Use | None:
+    """What a request takes of which nothing else is known: as others at L0, or as the newest that were answered."""
+    model = settings.served_name
+    return profiles.typical(connection, tenant, model, L0) or ledger.recent_use(connection, tenant, model, RECENT)
 
 
 def _situation(
@@ -162,7 +173,9 @@ def _expected(connection: Connection, settings: Settings, zone: str, now: dateti
     found[: len(known)] = known
     scores = forecasts.scores(connection, settings, zone, now)
     errors = [
-        0.0 if hour.issued_at is None else forecasts.error_90(scores, hour.provider, (hour.start - now) / HOUR)
+        0.0
+        if hour.issued_at is None
+        else forecasts.error_90(scores, hour.provider, (hour.start - hour.issued_at) / HOUR)
         for hour in series
     ]
     error_90 = np.full(HORIZON_H, np.nan)

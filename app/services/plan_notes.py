@@ -6,9 +6,10 @@ The newest note is the batch's `plan`; the first is kept as its `promise`, to be
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
@@ -20,6 +21,9 @@ from app.services.layout import Layout, Open, Placed
 from app.services.outlook import Outlook
 from app.settings import Settings
 from app.store import plans
+
+LATEST_H = 876_000.0
+"""A century: a batch that would end later still can have no date."""
 
 UNMEASURED = (
     "No request of this model was measured yet, so that nothing can be said of the time this batch takes: it runs at "
@@ -60,7 +64,7 @@ class Note:
     footprint_g_interval: tuple[float, float] | None
     """As far as the forecast's errors of the past 35 days tell, in nine of ten hours; None where too few are known."""
     at_once_g: float
-    """Expected if all of it ran from now on in the default zone, and nothing else did."""
+    """Expected if all of it ran from now on in the default zone (or its first, where no worker is in that)."""
     intensity_basis: str
     requests_per_h: float
     """How many such requests the default zone runs in an hour, if it runs nothing else."""
@@ -81,6 +85,21 @@ def put(connection: Connection, settings: Settings, layout: Layout) -> None:
         parts[placed.part.batch.id].append(placed)
     notes = {batch_id: asdict(note_of(settings, layout.outlook, own)) for batch_id, own in parts.items()}
     plans.note(connection, notes, promise=True)
+    waiting = {part.batch.id: _stranded(settings, layout.outlook, part) for part in layout.stranded}
+    plans.note(connection, {key: note for key, note in waiting.items() if key not in notes}, promise=False)
+
+
+def _stranded(settings: Settings, outlook: Outlook, part: Open) -> Mapping[str, Any]:
+    """Of a batch whose zones have no workers: what it was promised stands, once they are back."""
+    zones = " or ".join(part.batch.zones or settings.all_zones[:1])
+    return {
+        "planned_at": outlook.now.isoformat(),
+        "held": 0,
+        "waiting_until": None,
+        "promised": part.batch.promised,
+        "in_time": False,
+        "reason": f"No worker is seen in zone {zones}: it waits for one, and runs nowhere else.",
+    }
 
 
 def note_of(settings: Settings, outlook: Outlook, parts: Sequence[Placed]) -> Note:
@@ -88,7 +107,8 @@ def note_of(settings: Settings, outlook: Outlook, parts: Sequence[Placed]) -> No
     part = parts[0].part
     hours, held = planned_hours(outlook, parts), _held(outlook, parts)
     left, waiting = (sum(hour.requests for hour in each) for each in (hours, held))
-    at_once = run_at_once(outlook, settings.all_zones[0], part, left)
+    home = settings.all_zones[0] if settings.all_zones[0] in outlook.zones else hours[0].zone
+    at_once = run_at_once(outlook, home, part, left)
     late_h = max(placed.placement.late_h for placed in parts)
     last = max(int(placed.placement.hour.max()) for placed in parts)
     promised = all(placed.promised for placed in parts)
@@ -105,7 +125,7 @@ def note_of(settings: Settings, outlook: Outlook, parts: Sequence[Placed]) -> No
         footprint_g_interval=interval(outlook, part, parts),
         at_once_g=sum(hour.footprint_g for hour in at_once),
         intensity_basis=settings.basis,
-        requests_per_h=_requests_per_h(outlook, settings.all_zones[0], part),
+        requests_per_h=_requests_per_h(outlook, home, part),
         hours=hours,
         at_once=at_once,
     )
@@ -192,7 +212,7 @@ def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: 
     batch = part.batch
     if late_h > 0 or not promised:
         margin = timedelta(hours=margin_h((batch.expires_at - batch.created_at) / HOUR))
-        end = batch.expires_at - margin + timedelta(hours=late_h)
+        end = batch.expires_at - margin + timedelta(hours=min(late_h, LATEST_H))
         return (
             "At half the measured capacity, and after what is promised to others, this batch would end at "
             f"{_time(end)}; its completion window closes at {_time(batch.expires_at)}, and the last "
@@ -200,11 +220,6 @@ def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: 
             "give it a longer window, or add workers."
         )
     first, now_g = hours[0], float(outlook.zones[hours[0].zone].intensity_g_per_kwh[0])
-    if batch.zones and first.zone not in batch.zones:
-        return (
-            f"No worker was seen in zone {' or '.join(batch.zones)} for a day: it waits for one. Until then its "
-            f"figures are those of zone {first.zone}."
-        )
     if batch.schedule is Schedule.ASAP:
         return "It runs as soon as there is room."
     if first.start == outlook.now.isoformat():

@@ -66,7 +66,7 @@ def quote(
 
     Raises:
         InvalidInput: a count, workload, window, zone or level cannot be used.
-        Conflict: nothing is measured yet, so that nothing can be said.
+        Conflict: nothing is measured yet, or no worker is in these zones, so that nothing can be said.
     """
     settings = context.settings
     longest = parse_completion_window(completion_window)
@@ -82,6 +82,8 @@ def quote(
             f"No request of {settings.served_name} was measured yet, so that nothing can be said of time and carbon: "
             "run a small batch first."
         )
+    if not set(allowed or settings.all_zones[:1]) & outlook.zones.keys():
+        raise Conflict(f"No worker is seen in zone {' or '.join(allowed or settings.all_zones[:1])}: start one there.")
     windows = sorted({window for window in WINDOWS if window < longest} | {longest})
     plans = [(Schedule.ASAP, longest), *((Schedule.CARBON, window) for window in windows)]
     options = [
@@ -126,8 +128,7 @@ def _batch(
         expires_at=now + window,
         bytes=size,
         total=total,
-        promise=None,
-        plan=None,
+        promised=False,
     )
     shards = [
         OpenShard(

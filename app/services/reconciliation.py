@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -90,7 +89,7 @@ def _close_ended(context: Context) -> None:
 
 
 def _ring_again(context: Context) -> None:
-    now, resend = context.clock.now(), timedelta(seconds=context.settings.resend_s)
+    now, resend = context.clock.now(), context.settings.resend
     with context.database.transaction() as connection:
         to_validate = batches.due(connection, BatchStatus.VALIDATING, now=now, resend=resend)
         to_finalize = [

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from app.domain.attribution import Use
 from app.domain.intensity import Origin
 from app.domain.savings import WeightedSums
 from app.domain.units import JOULES_PER_KWH
@@ -227,6 +228,19 @@ def _settle(
     return connection.execute(statement).rowcount
 
 
+def recent_use(connection: Connection, tenant: str, model: str, limit: int) -> Use | None:
+    """Mean use of the newest `limit` answered requests, pinned ones too; None without any."""
+    newest = (
+        select(results.c.energy_j, results.c.device_s)
+        .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
+        .order_by(results.c.finished_at.desc())
+        .limit(limit)
+        .subquery()
+    )
+    energy_j, device_s = connection.execute(select(func.avg(newest.c.energy_j), func.avg(newest.c.device_s))).one()
+    return None if energy_j is None else Use(energy_j=energy_j, device_s=device_s)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HourTotal:
     """Sums over the requests of a batch that ran in one zone and hour, on one basis."""
@@ -235,13 +249,14 @@ class HourTotal:
     start: datetime
     intensity_basis: str
     requests: int
-    energy_j: float
+    drawn_j: float
+    """Energy x PUE: what the site drew."""
     operational_g: float
     embodied_g: float
 
 
-def by_hour(connection: Connection, batch_id: str) -> Sequence[HourTotal]:
-    """In which hours a batch ran; ascending. Requests that never ran are left out."""
+def by_hour(connection: Connection, batch_id: str, since: datetime) -> Sequence[HourTotal]:
+    """In which hours a batch ran from that moment on; ascending. Requests that never ran are left out."""
     hour = func.date_trunc(literal_column("'hour'"), results.c.finished_at, literal_column("'UTC'"))
     query = (
         select(
@@ -249,11 +264,11 @@ def by_hour(connection: Connection, batch_id: str) -> Sequence[HourTotal]:
             hour.label("start"),
             results.c.intensity_basis,
             func.count().label("requests"),
-            func.sum(results.c.energy_j).label("energy_j"),
+            func.sum(results.c.energy_j * results.c.pue).label("drawn_j"),
             func.sum(results.c.operational_g).label("operational_g"),
             func.sum(results.c.embodied_g).label("embodied_g"),
         )
-        .where(results.c.batch_id == batch_id, results.c.intensity_basis != "")
+        .where(results.c.batch_id == batch_id, results.c.intensity_basis != "", results.c.finished_at >= since)
         .group_by(results.c.zone, hour, results.c.intensity_basis)
         .order_by(hour, results.c.zone)
     )

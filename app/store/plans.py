@@ -43,8 +43,8 @@ class OpenBatch:
     bytes: int
     """Of its input file."""
     total: int
-    promise: Mapping[str, Any] | None
-    plan: Mapping[str, Any] | None
+    promised: bool
+    """Whether its newest plan keeps its deadline."""
 
 
 class OpenShard(NamedTuple):
@@ -77,9 +77,10 @@ def claim(connection: Connection) -> None:
 
 def open_batches(connection: Connection, *, lock: bool) -> Sequence[OpenBatch]:
     """With `lock`, they cannot be moved before this transaction ends; one that is just moving is left out."""
-    names = (field.name for field in fields(OpenBatch) if field.name != "bytes")
+    own = {field.name for field in fields(OpenBatch)} & set(batches.c.keys())
+    promised = func.coalesce(batches.c.plan["promised"].as_boolean(), False)
     query = (
-        select(*(batches.c[name] for name in names), files.c.bytes)
+        select(*(batches.c[name] for name in sorted(own)), files.c.bytes, promised.label("promised"))
         .join(files, files.c.id == batches.c.input_file_id)
         .where(batches.c.status == BatchStatus.IN_PROGRESS)
         .order_by(batches.c.id)

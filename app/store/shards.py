@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Connection, case, insert, or_, select, update
+from sqlalchemy import Connection, case, insert, or_, select, true, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import URGENT, Lines, ShardState
@@ -80,7 +81,23 @@ def add(
         connection.execute(insert(shards), rows)
 
 
-def waiting(connection: Connection, *, place: str = "", limit: int, now: datetime, resend: timedelta) -> Sequence[str]:
+class Waiting(NamedTuple):
+    """A shard to ring for."""
+
+    id: str
+    urgent: bool
+    """Whether it goes before all that stands in the queue: a deadline depends on it."""
+
+
+def waiting(
+    connection: Connection,
+    *,
+    place: str = "",
+    limit: int,
+    now: datetime,
+    resend: timedelta,
+    only_urgent: bool = False,
+) -> Sequence[Waiting]:
     """Up to `limit` released shards of a zone to ring for, in the order in which they should run; marks them sent.
 
     First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then the others by
@@ -89,9 +106,10 @@ def waiting(connection: Connection, *, place: str = "", limit: int, now: datetim
     """
     urgent = case((shards.c.start_by <= now + URGENT, shards.c.start_by))
     query = (
-        select(shards.c.id)
+        select(shards.c.id, urgent.is_not(None))
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
+            urgent.is_not(None) if only_urgent else true(),
             batches.c.status == BatchStatus.IN_PROGRESS,
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
@@ -103,8 +121,8 @@ def waiting(connection: Connection, *, place: str = "", limit: int, now: datetim
         .limit(limit)
         .with_for_update(of=shards, skip_locked=True)
     )
-    found = list(connection.execute(query).scalars())
-    connection.execute(update(shards).where(shards.c.id.in_(found)).values(sent_at=now))
+    found = [Waiting(*row) for row in connection.execute(query)]
+    connection.execute(update(shards).where(shards.c.id.in_([shard.id for shard in found])).values(sent_at=now))
     return found
 
 

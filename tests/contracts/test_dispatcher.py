@@ -197,3 +197,10 @@ def test_zones_but_the_default_one_are_known_to_celery(broker_url: str) -> None:
 def test_without_a_broker_there_is_a_remedy() -> None:
     with pytest.raises(ConfigurationError, match=r"SPROUT_BROKER_URL is not set: .*sprout up"):
         celery_app(Settings(broker_url=None))
+
+
+def test_what_is_urgent_overtakes(case: Case) -> None:
+    for name, urgent in (("a", False), ("b", False), ("c", True), ("d", True)):
+        case.dispatcher.send(Task.GENERATE, name, urgent=urgent)
+    assert case.dispatcher.depth(Queue.GENERATE) == 4
+    assert [case.take(Queue.GENERATE)[1] for _ in range(4)] == ["c", "d", "a", "b"]

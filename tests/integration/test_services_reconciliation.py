@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -253,9 +254,9 @@ def test_a_broker_that_goes_away_between_two_messages(desks: Desks, monkeypatch:
     desk = desks.desk(shard_size=1)
     send = desk.dispatcher.send
 
-    def send_two(task: Task, argument: str, *, place: str = "") -> None:
+    def send_two(task: Task, argument: str, **terms: Any) -> None:
         desk.dispatcher.away = desk.dispatcher.away or len(desk.dispatcher.arguments(Task.GENERATE)) == 2
-        send(task, argument, place=place)
+        send(task, argument, **terms)
 
     monkeypatch.setattr(desk.dispatcher, "send", send_two)
     desk.validated(jsonl(line(f"r{number}") for number in range(5)))

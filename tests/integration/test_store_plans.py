@@ -23,6 +23,10 @@ from tests.support.waiting import eventually
 RANGES = [(1, 10), (11, 20), (21, 25)]
 
 
+def rung_for(connection: Connection, place: str = "") -> list[str]:
+    return [shard.id for shard in shards.waiting(connection, place=place, limit=9, now=NOON, resend=HOUR)]
+
+
 def a_plan(shard: str, **changes: Any) -> Planned:
     values: dict[str, Any] = {"zone": "", "release_at": NOON + 5 * HOUR, "start_by": NOON + 20 * HOUR}
     return Planned(id=shard, **{**values, **changes})
@@ -167,19 +171,19 @@ def test_work_with_no_time_to_lose_is_rung_for_first(connection: Connection) -> 
         a_plan(shard_id(old, 11, 20), release_at=NOON, start_by=NOON + 2 * HOUR),
     ]
     plans.place(connection, due, NOON)
-    found = shards.waiting(connection, limit=9, now=NOON, resend=HOUR)
+    found = rung_for(connection)
     assert list(found[:2]) == [shard_id(new, 11, 20), shard_id(old, 21, 25)]
     assert set(found[2:4]) == {shard_id(old, 1, 10), shard_id(new, 1, 10)}
     assert found[4] == shard_id(old, 11, 20)
-    assert shards.waiting(connection, limit=9, now=NOON, resend=HOUR) == []
+    assert rung_for(connection) == []
 
 
 def test_each_zone_has_a_line_of_its_own(connection: Connection) -> None:
     batch = store_batch(connection, ranges=RANGES)
     plans.place(connection, [a_plan(shard_id(batch, 11, 20), zone="B", release_at=NOON)], NOON)
-    assert shards.waiting(connection, place="B", limit=9, now=NOON, resend=HOUR) == [shard_id(batch, 11, 20)]
-    assert shards.waiting(connection, place="C", limit=9, now=NOON, resend=HOUR) == []
-    home = shards.waiting(connection, limit=9, now=NOON, resend=HOUR)
+    assert rung_for(connection, "B") == [shard_id(batch, 11, 20)]
+    assert rung_for(connection, "C") == []
+    home = rung_for(connection)
     assert home == [shard_id(batch, 1, 10), shard_id(batch, 21, 25)]
 
 

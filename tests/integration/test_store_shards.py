@@ -41,7 +41,7 @@ def renew(connection: Connection, lease: Lease, **changes: Any) -> bool:
 
 
 def offered(connection: Connection, *, limit: int = 10, at: timedelta = timedelta(0)) -> list[str]:
-    return list(shards.waiting(connection, limit=limit, now=NOON + at, resend=MINUTE))
+    return [shard.id for shard in shards.waiting(connection, limit=limit, now=NOON + at, resend=MINUTE)]
 
 
 def planned(batch: Batch, line: int, start_by: datetime, **changes: Any) -> Planned:

@@ -18,10 +18,16 @@ class RecordingDispatcher:
         self.sent: list[tuple[Task, str]] = []
         self.elsewhere: dict[str, list[tuple[Task, str]]] = {}
         self.away = False
+        self._urgent: set[tuple[Task, str]] = set()
 
-    def send(self, task: Task, argument: str, *, place: str = "") -> None:
+    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
         self._reach()
-        (self.elsewhere.setdefault(place, []) if place else self.sent).append((task, argument))
+        line = self.elsewhere.setdefault(place, []) if place else self.sent
+        message = (task, argument)
+        if urgent:
+            self._urgent.add(message)
+        behind = next((at for at, other in enumerate(line) if other not in self._urgent), len(line))
+        line.insert(behind if urgent else len(line), message)
 
     def depth(self, queue: Queue, *, place: str = "") -> int:
         self._reach()

@@ -117,10 +117,6 @@ def rehearsal(zones: Mapping[str, Shape], folder: Path, engine: OpenAIServer, **
         "SPROUT_TRACE_FILE": str(trace),
         "SPROUT_CLOCK_SPEED": str(SPEED),
         "SPROUT_CLOCK_START": start.isoformat(),
-        # In seconds of the rehearsal.
-        "SPROUT_LEASE_S": str(10 * SPEED),
-        "SPROUT_RESEND_S": str(5 * SPEED),
-        # In real ones.
         "SPROUT_PERIOD_S": "1",
         "SPROUT_TICK_S": "0.5",
         # Only the hour is to make a difference here.
