@@ -124,22 +124,21 @@ class Outlook:
 def look_ahead(
     connection: Connection, settings: Settings, hardware: Hardware, kinds: Iterable[Kind], now: datetime
 ) -> Outlook | None:
-    """The outlook for requests of these kinds; None while no request of some tenant was ever answered, so that nothing
-    can be said of the time that any takes."""
+    """The outlook for requests of these kinds; None while no request was ever answered, so that nothing can be said of
+    the time that any takes."""
     by_tenant: dict[str, set[Kind]] = defaultdict(set)
     for kind in kinds:
         by_tenant[kind.tenant].add(kind)
-    typical = {tenant: _typical(connection, settings, tenant) for tenant in by_tenant}
+    typical = _typical(connection, settings, by_tenant)
+    if typical is None:
+        return None
     found = {}
     for zone, measured in capacity.measured(connection, settings, now).items():
         expected, error_90 = _expected(connection, settings, zone, now)
         uses: dict[Kind, RequestUse] = {}
         for tenant, own in by_tenant.items():
-            known = typical[tenant]
-            if known is None:
-                return None
             situation = _situation(connection, settings, tenant, own, now, zone)
-            uses |= _uses(settings, hardware, situation, own, expected, known)
+            uses |= _uses(settings, hardware, situation, own, expected, typical)
         found[zone] = ZoneOutlook(
             zone=zone, capacity=measured, intensity_g_per_kwh=expected, error_90=error_90, uses=uses
         )
@@ -147,10 +146,12 @@ def look_ahead(
     return Outlook(now=now, starts=starts, zones=found, hardware=hardware)
 
 
-def _typical(connection: Connection, settings: Settings, tenant: str) -> Use | None:
+def _typical(connection: Connection, settings: Settings, tenants: Iterable[str]) -> Use | None:
     """What a request takes of which nothing else is known: as others at L0, or as the newest that were answered."""
     model = settings.served_name
-    return profiles.typical(connection, tenant, model, L0) or ledger.recent_use(connection, tenant, model, RECENT)
+    measured = profiles.typical(connection, model, L0)
+    recent = (ledger.recent_use(connection, tenant, model, RECENT) for tenant in sorted(tenants))
+    return measured or next((use for use in recent if use), None)
 
 
 def _situation(

@@ -39,13 +39,13 @@ def all_of(connection: Connection, tenant: str, model: str) -> Sequence[Profile]
     return [Profile(**row) for row in connection.execute(query).mappings()]
 
 
-def typical(connection: Connection, tenant: str, model: str, level: int) -> Use | None:
-    """Mean use of a request at a level over all workloads; None where none was measured."""
+def typical(connection: Connection, model: str, level: int) -> Use | None:
+    """Mean use of a request at a level over all tenants and workloads; None where none was measured."""
     requests = func.sum(profiles.c.requests)
     query = select(
         func.sum(profiles.c.requests * profiles.c.energy_j) / requests,
         func.sum(profiles.c.requests * profiles.c.device_s) / requests,
-    ).where(profiles.c.tenant_id == tenant, profiles.c.model == model, profiles.c.level == level)
+    ).where(profiles.c.model == model, profiles.c.level == level)
     energy_j, device_s = connection.execute(query).one()
     return None if energy_j is None else Use(energy_j=float(energy_j), device_s=float(device_s))
 

@@ -11,14 +11,23 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-PRICED = ("results", "windows")
+PRICED = {"results": "finished_at", "windows": "ended_at"}
+"""And by which time the hour of a row is told."""
 
 ORIGIN = """
-    CASE WHEN intensity_basis LIKE '%(last known%' THEN 'last good'
+    CASE WHEN intensity_basis = '' THEN ''
+         WHEN intensity_basis LIKE '%(last known%' THEN 'last good'
          WHEN intensity_basis LIKE '%(none known%' THEN 'static'
          ELSE 'measured' END
 """
 """Until now a figure that stood in for the hour's own said so behind the name of its basis."""
+
+DECLARED = """
+    UPDATE {table} SET intensity_origin = 'static' FROM intensity
+    WHERE intensity.provider = 'static' AND intensity_origin = 'measured' AND intensity.zone = {table}.zone
+      AND intensity.basis = {table}.intensity_basis AND intensity.start_at = date_trunc('hour', {table}.{time}, 'UTC')
+"""
+"""A figure that was declared is not measured because it was stored hour by hour."""
 
 PUE = """
     CASE WHEN energy_j > 0 AND intensity_g_per_kwh > 0
@@ -46,11 +55,12 @@ def upgrade() -> None:
 
 
 def _price_rows() -> None:
-    for table in PRICED:
+    for table, time in PRICED.items():
         op.add_column(table, sa.Column("intensity_origin", sa.Text(), nullable=True))
         op.add_column(table, sa.Column("first_intensity_g_per_kwh", sa.Float(), nullable=True))
         op.execute(f"UPDATE {table} SET intensity_origin = {ORIGIN}")  # noqa: S608
         op.execute(f"UPDATE {table} SET intensity_basis = split_part(intensity_basis, ' (', 1)")  # noqa: S608
+        op.execute(DECLARED.format(table=table, time=time))
         op.alter_column(table, "intensity_origin", nullable=False)
     op.add_column("results", sa.Column("first_operational_g", sa.Float(), nullable=True))
     op.add_column("results", sa.Column("pue", sa.Float(), nullable=True))

@@ -72,11 +72,24 @@ def test_while_nobody_is_seen_those_that_were_there_last_count_for_a_day(desk: D
     assert measured(desk)["A"] == ASSUMED
 
 
-def test_a_zone_where_nobody_was_seen_for_a_day_is_not_there(desk: Desk) -> None:
+def test_only_zones_where_workers_are_seen_are_there(desk: Desk) -> None:
+    """Not even the default one is, if nobody works there and somebody does elsewhere."""
     desk.see(zone="B", worker="b")
+    assert set(measured(desk)) == {"B"}
+    desk.see(zone="A", worker="a")
     assert set(measured(desk)) == {"A", "B"}
-    desk.clock.advance(hours=25)
+    desk.clock.advance(minutes=11)
+    desk.see(zone="A", worker="a")
     assert set(measured(desk)) == {"A"}
+
+
+def test_while_nobody_is_seen_anywhere_the_zones_of_the_past_day_are_there(desk: Desk) -> None:
+    for zone in ("A", "B"):
+        desk.see(zone=zone, worker=zone)
+    desk.clock.advance(hours=23)
+    assert set(measured(desk)) == {"A", "B"}
+    desk.clock.advance(hours=2)
+    assert {zone: found.is_measured for zone, found in measured(desk).items()} == {"A": False}
 
 
 def test_a_window_of_no_length_says_nothing(desk: Desk) -> None:

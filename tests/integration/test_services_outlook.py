@@ -13,9 +13,10 @@ from app.services.outlook import HORIZON_H, Kind, Outlook
 from app.store import forecasts, intensity, mixes
 from app.store.database import TENANT
 from tests.support.clock import NOON
-from tests.support.factories import a_mix, a_run
+from tests.support.engine import EchoEngine
+from tests.support.factories import a_mix, a_run, line
 from tests.support.grid import a_forecast, a_point
-from tests.support.services import Desk, Desks
+from tests.support.services import Desk, Desks, jsonl
 
 DEFAULT = Kind(tenant=TENANT, workload="default", pinned_level=None)
 J_PER_KWH = 3.6e6
@@ -39,6 +40,16 @@ def test_without_any_measured_request_there_is_no_outlook(desk: Desk) -> None:
     with desk.context.database.transaction() as connection:
         context = desk.context
         assert outlook.look_ahead(connection, context.settings, context.hardware, [DEFAULT], NOON) is None
+
+
+def test_without_profiles_the_newest_answers_say_what_a_request_takes(desk: Desk, engine: EchoEngine) -> None:
+    """Where all requests are pinned there never is a profile; elsewhere there is none before the first period ends."""
+    desk.validated(jsonl(line(f"r{number}") for number in range(4)), metadata={"sprout_level": "L0"})
+    desk.work(desk.worker(engine))
+    (zone,) = look(desk).zones.values()
+    energy_j, device_s = desk.rows("SELECT avg(energy_j), avg(device_s) FROM results")[0]
+    assert zone.uses[DEFAULT].energy_j[0] == pytest.approx(energy_j)
+    assert zone.uses[DEFAULT].device_s[0] == pytest.approx(max(device_s, outlook.SHORTEST_S))
 
 
 def test_another_model_s_requests_say_nothing(desks: Desks) -> None:
@@ -207,6 +218,7 @@ def test_a_request_below_an_idle_machine_costs_nothing_more(desk: Desk) -> None:
 def test_moving_data_costs_both_ways_at_the_mean_of_both_zones(desks: Desks) -> None:
     desk = desks.desk(zone="A", zones=("A", "B"))
     desk.measure()
+    desk.see(zone="A", worker="a")
     desk.see(zone="B", worker="b")
     desk.expect([100.0, 200.0], zone="A")
     desk.expect([300.0, 200.0], zone="B")

@@ -171,14 +171,20 @@ def test_a_batch_stays_where_it_may_run_though_nobody_is_there(desk: Desk) -> No
         deferral.replan(desk.context)
         reconciliation.reconcile(desk.context)
         assert (set(places(desk)), rung(desk)) == ({"B"}, [])
-    assert "No worker was seen in zone B for a day" in plan_of(desk, new.id)["reason"]
+    assert plan_of(desk, new.id)["reason"] == "No worker is seen in zone B: it waits for one, and runs nowhere else."
+    assert not plan_of(desk, new.id)["promised"]
+    kept = desk.validated(requests(20), metadata={"sprout_schedule": "carbon"})
+    assert plan_of(desk, kept.id)["promised"], "what waits for others takes no room here"
+    desk.see(zone="B", worker="b")
+    deferral.replan(desk.context)
+    assert plan_of(desk, new.id)["promised"]
     assert desk.batch(batch_id).status is not BatchStatus.COMPLETED
 
 
 def test_what_may_run_elsewhere_leaves_a_zone_whose_workers_vanished(desk: Desk) -> None:
     desk.validated(requests(20), metadata=ANY, completion_window="7d")
     assert places(desk) == ["B", "B"]
-    desk.clock.advance(hours=25)
+    desk.clock.advance(minutes=11)
     desk.see(zone="A", worker="a")
     grams(desk, a=300.0, b=100.0)
     deferral.replan(desk.context)

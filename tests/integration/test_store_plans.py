@@ -53,7 +53,10 @@ def test_open_batches_are_those_in_progress(connection: Connection) -> None:
         (found,) = plans.open_batches(connection, lock=lock)
         assert (found.id, found.schedule, list(found.zones)) == (kept.id, Schedule.CARBON, ["A", "B"])
         assert (found.bytes, found.total, found.composition) == (1000, 25, [{"workload": "x"}])
-        assert (found.promise, found.plan) == (None, None)
+        assert not found.promised
+        plans.note(connection, {kept.id: {"promised": True}}, promise=True)
+        assert plans.open_batches(connection, lock=lock)[0].promised
+        plans.note(connection, {kept.id: {"reason": "none yet"}}, promise=False)
 
 
 def test_open_shards_have_not_ended(connection: Connection) -> None:

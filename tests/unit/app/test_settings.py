@@ -181,14 +181,20 @@ def test_zones_and_how_shards_and_queues_name_them(
     [
         ({"SPROUT_ZONE": "FR", "SPROUT_ZONES": '["DE", "GB"]'}, "SPROUT_ZONE=FR is not among SPROUT_ZONES: DE, GB"),
         ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", "DE"]'}, "SPROUT_ZONES names each zone once"),
-        ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", ""]'}, "SPROUT_ZONES names each zone once"),
+        ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", ""]'}, "'' is no name of a zone"),
+        ({"SPROUT_ZONE": "DE", "SPROUT_ZONES": '["DE", "US,CA"]'}, "'US,CA' is no name of a zone"),
+        ({"SPROUT_ZONE": "any"}, "'any' is no name of a zone"),
         ({"SPROUT_TRANSFER_KWH_PER_GB": "-1"}, "SPROUT_TRANSFER_KWH_PER_GB"),
         ({"SPROUT_CLOCK_SPEED": "0", "SPROUT_CLOCK_START": "2026-03-02T12:00:00Z"}, "SPROUT_CLOCK_SPEED: "),
         ({"SPROUT_CLOCK_SPEED": "600"}, "SPROUT_CLOCK_SPEED and SPROUT_CLOCK_START go together"),
         ({"SPROUT_CLOCK_START": "2026-03-02T12:00:00Z"}, "SPROUT_CLOCK_SPEED and SPROUT_CLOCK_START go together"),
         (
             {"SPROUT_CLOCK_SPEED": "600", "SPROUT_CLOCK_START": "2026-03-02T12:00:00"},
-            "SPROUT_CLOCK_START needs a time zone, such as 2026-03-02T12:00:00Z",
+            "SPROUT_CLOCK_START is a moment in UTC, such as 2026-03-02T12:00:00Z",
+        ),
+        (
+            {"SPROUT_CLOCK_SPEED": "600", "SPROUT_CLOCK_START": "2026-03-02T12:00:00+01:00"},
+            "SPROUT_CLOCK_START is a moment in UTC, such as 2026-03-02T12:00:00Z",
         ),
     ],
 )
