@@ -224,3 +224,30 @@ def test_several_at_once_in_one_zone_are_promised_as_one_after_another(arriving:
         one_by_one = [replace(item, promised=kept) for item, kept in zip(one_by_one, found.promised, strict=True)]
     together = admit(sorted(arriving, key=lambda each: each.due_h), range(len(arriving)), {"DE": 1.0}, STARTS)
     assert list(together.promised) == [each.promised for each in one_by_one]
+
+
+def anew(rng: np.random.Generator, item: Work) -> Work:
+    """With another forecast."""
+    demand = {
+        zone: Demand(device_s=known.device_s, cost_g=rng.uniform(0, 5, HOURS)) for zone, known in item.demand.items()
+    }
+    return replace(item, demand=demand)
+
+
+@pytest.mark.parametrize("seed", [81, 136, 251, 290, 5180])
+def test_in_two_zones_a_forecast_that_changes_breaks_no_promise(seed: int) -> None:
+    """Small shards: where they go changes with the forecast, and all deadlines stay within reach."""
+    rng = np.random.default_rng(seed)
+    capacity = {"DE": float(rng.choice([1, 2])), "FR": float(rng.choice([1, 2]))}
+    works: list[Work] = []
+    for _ in range(8):
+        zones = [["DE"], ["FR"], ["DE", "FR"], ["FR", "DE"]][rng.integers(4)]
+        number = int(rng.integers(20, 300)) // 5
+        due_h, schedule = float(rng.uniform(1, 24)), [ASAP, CARBON][rng.integers(2)]
+        newcomer = work(number * 5, due_h, zones=zones, schedule=schedule, shards=number)
+        works.append(anew(rng, newcomer))
+        found = admit(works, [index for index, each in enumerate(works) if not each.promised], capacity, STARTS)
+        works = [replace(each, promised=kept) for each, kept in zip(works, found.promised, strict=True)]
+    for _ in range(5):
+        again = admit([anew(rng, each) for each in works], [], capacity, STARTS)
+        assert max(late_h(works, again, capacity)) <= ROUNDING_H
