@@ -69,8 +69,8 @@ def forecast_of(points: Iterable[IntensityPoint], *, now: datetime, issued_at: d
     first = hours[start]
     if issued_at > now + SKEW:
         raise IntensityUnavailable(
-            f"{first.provider} dates its forecast of zone {first.zone} {iso(issued_at)}, and it is {iso(now)} here: check "
-            "the clock of this machine."
+            f"{first.provider} dates its forecast of zone {first.zone} {iso(issued_at)}, and it is {iso(now)} here: "
+            "check the clock of this machine."
         )
     figures: list[float] = []
     while start + len(figures) * HOUR in hours:

@@ -22,6 +22,7 @@ from app.store import forecasts, intensity
 from app.store.forecasts import Score
 
 log = logging.getLogger(__name__)
+_failures = Failures()
 
 BUILT_IN = "built-in"
 """The provider of forecasts that are learned from the stored past."""
@@ -33,10 +34,6 @@ SERVES = timedelta(days=7)
 """A forecast issued longer ago than this says nothing."""
 KEPT = timedelta(days=35)
 """Forecasts are scored, and then deleted, over this time."""
-
-RETRY = timedelta(minutes=5)
-"""A provider whose own forecast could not be had is asked for it again after this, or later."""
-_failures = Failures(RETRY)
 
 LEADS_H = (1, 6, 12, 24, 48, 96)
 """Hours ahead at which forecasts are scored."""

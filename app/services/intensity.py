@@ -24,6 +24,8 @@ from app.store import intensity
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
+_failures = Failures()
+_turn = threading.RLock()
 
 PAST = timedelta(days=30)
 """How far back the range of intensities reaches that says how dirty an hour is."""
@@ -35,10 +37,7 @@ RECENT = timedelta(hours=48)
 """Hours that are fetched again once an hour: until then sources revise them."""
 
 RETRY = timedelta(minutes=5)
-"""A present hour that is not known, or only as an estimate, is asked for again after this; so is a source that failed."""
-
-_failures = Failures(RETRY)
-_turn = threading.RLock()
+"""A present hour that is not known, or only as an estimate, is asked for again after this."""
 
 
 @dataclass(frozen=True, kw_only=True)

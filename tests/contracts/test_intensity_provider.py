@@ -175,6 +175,14 @@ def test_a_forecast_begins_with_the_present_hour_or_the_next(case: Case) -> None
         assert forecast.issued_at <= PRESENT
 
 
+def test_a_forecast_by_a_clock_that_is_ahead_is_issued_now(case: Case) -> None:
+    """The source's clock shows `PRESENT`, this machine's a little less."""
+    now = PRESENT - timedelta(minutes=20)
+    forecast = case.provider.forecast(case.zone, now)
+    if forecast:
+        assert now - HOUR <= forecast.issued_at <= now
+
+
 def test_a_forecast_is_of_the_zone_the_basis_and_the_provider(case: Case) -> None:
     forecast = case.provider.forecast(case.zone, PRESENT)
     if forecast:

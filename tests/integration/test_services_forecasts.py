@@ -8,7 +8,7 @@ import pytest
 from app.domain.errors import IntensityUnavailable, InvalidInput
 from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint
 from app.grid.static import StaticProvider
-from app.services import forecasts, intensity
+from app.services import forecasts, grid, intensity
 from app.services.forecasts import BUILT_IN, ENOUGH_SCORES, HORIZON_H, ExpectedHour
 from app.store import forecasts as stored
 from app.store import intensity as hours
@@ -80,8 +80,9 @@ def test_a_provider_without_a_forecast_leaves_the_built_in_one(desk: Desk) -> No
         a_forecast([1.0] * 9, basis=Basis.DIRECT_MARGINAL),
         a_forecast([1.0] * 9, start=-9),
         a_forecast([1.0] * 9, start=0.5),
+        a_forecast([1.0] * 9, zone="DE", issued=0.1),
     ],
-    ids=["away", "nonsense", "another zone", "another basis", "the past", "half hours"],
+    ids=["away", "nonsense", "another zone", "another basis", "the past", "half hours", "issued in the future"],
 )
 def test_a_forecast_that_cannot_be_used_stops_nobody(
     desks: Desks, fault: Exception | Forecast, caplog: pytest.LogCaptureFixture
@@ -95,6 +96,43 @@ def test_a_forecast_that_cannot_be_used_stops_nobody(
         ("DE", BUILT_IN), ("GB", BUILT_IN), ("GB", "test"),
     ]  # fmt: skip
     assert "forecast of zone DE: " in caplog.text
+
+
+def test_a_source_that_failed_is_left_alone_for_five_minutes(desk: Desk) -> None:
+    """Also where there is no past, so that no forecast says when it was asked last."""
+    provider = ScriptedProvider(forecasts={"WORLD": IntensityUnavailable("The source does not answer.")})
+    for minutes in (0, 1, 3.9, 0.1):
+        desk.clock.advance(minutes=minutes)
+        forecasts.refresh(desk.context, provider)
+    assert len(provider.asked_ahead) == 2
+
+
+def test_one_issued_later_than_now_gives_way(desk: Desk) -> None:
+    put(desk, a_forecast([1.0] * 9, issued=24 * 365), a_forecast([9.0] * 9, provider=BUILT_IN))
+    assert {hour.provider for hour in expected(desk)} == {BUILT_IN}
+
+
+def test_the_error_of_a_coming_hour_is_that_of_the_lead_since_the_issue(desk: Desk) -> None:
+    """Forecasts were exact 1 hour ahead, and 50 % too low 6 hours ahead; the last one is 5 hours old."""
+    put(desk, *(a_forecast([200.0] * 6 + [100.0] * 9, start=hour, issued=hour) for hour in range(-40, -4)))
+    put(desk, *(a_point(hour, 200.0) for hour in range(-39, 1)))
+    (zone,) = grid.overview(desk.context)
+    assert [score["lead_h"] for score in zone["scores"] if score["provider"] == "test"][:2] == [1, 6]
+    assert zone["forecast"][0]["error_90"] == pytest.approx(1.0)
+
+
+def test_what_the_built_in_one_would_have_said_is_scored_as_what_it_said() -> None:
+    """One hour of each day has 0, and one of these is missing; the day repeats itself."""
+    series = np.array([200.0 if hour % 24 else 0.0 for hour in range(24 * 21)])
+    series[-48] = np.nan
+    found = {score.lead_h: score for score in forecasts.tested(series)}
+    assert list(found) == list(forecasts.LEADS_H)
+    assert (found[1].provider, found[1].forecasts, found[1].zero_hours) == (forecasts.TESTED, 55, 13)
+    assert found[1].mape == pytest.approx(0, abs=0.01)
+    assert found[96].forecasts < found[24].forecasts
+    assert forecasts.tested(np.full(forecasts.FEWEST_PAST_H, 200.0)) == []
+    (still, *_) = forecasts.tested(np.zeros(24 * 21))
+    assert (still.forecasts, still.zero_hours, still.mape, still.error_90) == (56, 56, None, None)
 
 
 def test_without_a_past_there_is_no_built_in_forecast(desk: Desk) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 
 from app.domain.errors import IntensityUnavailable, InvalidInput
 from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint, Origin
 from app.grid.static import StaticProvider
-from app.services import intensity
+from app.ports import IntensityProvider
+from app.services import grid, intensity
+from app.services.context import Context
 from app.store import forecasts as stored_forecasts
 from app.store import intensity as stored
 from tests.support.clock import NOON
@@ -160,7 +164,57 @@ def test_a_zone_that_fails_does_not_stop_the_others(
     assert desk.rows("SELECT DISTINCT zone FROM intensity ORDER BY 1") == ["FR", "GB"]
     assert "carbon intensity of zone DE: " in caplog.text
     provider.faults.clear()
+    desk.clock.advance(minutes=5)
     assert intensity.refresh(desk.context, provider) == MONTH
+
+
+def test_a_source_that_failed_is_left_alone_for_five_minutes(desks: Desks) -> None:
+    desk = desks.desk(zone="DE", zones=("DE", "FR"))
+    provider = ScriptedProvider(faults={"DE": IntensityUnavailable("The source does not answer.")})
+    for minutes in (0, 1, 3.9, 0.1, 1):
+        desk.clock.advance(minutes=minutes)
+        intensity.refresh(desk.context, provider)
+    assert [zone for zone, _, _ in provider.asked] == ["DE", "FR", "DE"]
+
+
+class HeldProvider(ScriptedProvider):
+    """Answers when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+        self.let_go = threading.Event()
+
+    def fetch(self, zone: str, start: datetime, end: datetime) -> Sequence[IntensityPoint]:
+        self.reached.set()
+        assert self.let_go.wait(60)
+        return super().fetch(zone, start, end)
+
+
+@pytest.mark.parametrize("held_by", [intensity.refresh, grid.refresh], ids=["mixes", "refresh"])
+def test_a_slow_source_holds_up_one_thread(desk: Desk, held_by: Callable[[Context, IntensityProvider], object]) -> None:
+    slow, other = HeldProvider(), ScriptedProvider()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(held_by, desk.context, slow)
+        assert slow.reached.wait(60)
+        try:
+            assert intensity.refresh(desk.context, other) == 0
+            grid.refresh(desk.context, other)
+            assert (other.asked, other.asked_ahead) == ([], [])
+        finally:
+            slow.let_go.set()
+        first.result()
+    assert len(slow.asked) == 1
+    desk.clock.advance(hours=1)
+    grid.refresh(desk.context, other)
+    assert (len(other.asked), other.asked_ahead) == (1, ["WORLD"]), "the turn was given back"
+
+
+def test_a_turn_that_fails_is_given_back(desk: Desk) -> None:
+    with pytest.raises(ZeroDivisionError):
+        intensity.refresh(desk.context, ScriptedProvider(faults={"WORLD": ZeroDivisionError()}))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(intensity.refresh, desk.context, ScriptedProvider()).result() == MONTH
 
 
 def test_a_source_that_knows_nothing(desk: Desk) -> None:

@@ -11,9 +11,11 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -54,6 +56,8 @@ class Response:
     body: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    raw: bytes | None = None
+    """Sent instead of either."""
 
 
 DROP = Response(status=0)
@@ -62,6 +66,10 @@ CUT = Response(status=-1, text='{"zone": "DE"')
 """The connection is closed in the middle of the answer."""
 HANG = Response(status=-2)
 """There is no answer before the server closes."""
+DRIP = Response(status=-3)
+"""The body comes byte by byte, and has no end before the server closes."""
+DRIP_HEADERS = Response(status=-4)
+"""The same of a header."""
 
 Source = Callable[[Request], Response]
 
@@ -110,6 +118,16 @@ class _Http(ThreadingHTTPServer):
     block_on_close = False
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nX-Long: \r\n\r\n"
+
+
+def drip(connection: BufferedIOBase, closing: threading.Event, head: bytes) -> None:
+    with suppress(ConnectionError):
+        connection.write(head)
+        while not closing.wait(0.02):
+            connection.write(b" ")
+
+
 def _handler(server: GridServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -120,13 +138,18 @@ def _handler(server: GridServer) -> type[BaseHTTPRequestHandler]:
                 server.closing.wait()
             if response in (HANG, DROP):
                 return
-            payload = (json.dumps(response.body) if response.text is None else response.text).encode()
+            if response in (DRIP, DRIP_HEADERS):
+                drip(self.wfile, server.closing, HEAD if response is DRIP else HEAD.removesuffix(b"\r\n"))
+                return
+            text = json.dumps(response.body) if response.text is None else response.text
+            payload = text.encode() if response.raw is None else response.raw
             self.send_response(200 if response is CUT else response.status)
             for name, value in {"Content-Type": "application/json", **response.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(payload) + 100 * (response is CUT)))
             self.end_headers()
-            self.wfile.write(payload)
+            with suppress(ConnectionError):  # who had enough has left
+                self.wfile.write(payload)
 
         def log_message(self, *args: object) -> None:
             """Quiet: a test that fails shows `server.requests`."""

@@ -235,6 +235,15 @@ def test_a_forecast(server: GridServer, provider: ElectricityMapsProvider) -> No
     assert server.requests[0].params["horizonHours"] == "72"
 
 
+def test_a_forecast_that_was_updated_in_the_future_is_refused(
+    server: GridServer, provider: ElectricityMapsProvider
+) -> None:
+    rows = [{"carbonIntensity": 1, "datetime": NOON.isoformat()}]
+    server.fail(1, Response(body={"zone": "DE", "forecast": rows, "updatedAt": "2099-01-01T00:00:00Z"}))
+    with pytest.raises(IntensityUnavailable, match="electricity_maps dates its forecast of zone DE 2099-01-01T00:00"):
+        provider.forecast("DE", PRESENT)
+
+
 def test_a_shorter_forecast_where_the_plan_has_no_longer_one(
     server: GridServer, source: ElectricityMaps, provider: ElectricityMapsProvider, clock: GridClock
 ) -> None:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import gzip
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
 from app.domain.errors import ConfigurationError, IntensityUnavailable
+from app.grid.exchange import Limits
 from app.grid.http import ATTEMPTS, LONGEST_WAIT_S, REMEMBERED_S, Api, Question, Reply
 from tests.support.clock import NOON
-from tests.support.grid_server import CUT, DROP, HANG, GridClock, GridServer, Response
+from tests.support.grid_server import CUT, DRIP, DRIP_HEADERS, DROP, HANG, GridClock, GridServer, Response
 
 ASKED = Question(path="/figures", params={"zone": "DE"}, headers={"auth-token": "letmein"})
 
@@ -27,8 +30,8 @@ def time() -> GridClock:
     return GridClock()
 
 
-def api(server: GridServer, time: GridClock, *, timeout_s: float = 5) -> Api:
-    return Api("Source", server.url, per_second=1000, clock=time, timeout_s=timeout_s)
+def api(server: GridServer, time: GridClock, **limits: Any) -> Api:
+    return Api("Source", server.url, per_second=1000, clock=time, limits=Limits(**limits))
 
 
 def sentence(asking: Api, question: Question = ASKED) -> str:
@@ -117,6 +120,32 @@ def test_a_source_that_hangs(server: GridServer, time: GridClock) -> None:
     )
 
 
+@pytest.mark.parametrize("drip", [DRIP, DRIP_HEADERS], ids=["body", "headers"])
+def test_a_source_that_sends_a_byte_now_and_then(server: GridServer, time: GridClock, drip: Response) -> None:
+    server.fail(1, drip)
+    found = sentence(api(server, time, timeout_s=5, deadline_s=0.3))
+    assert found == (
+        "Source had not finished its answer after 0.3 s: check SPROUT_INTENSITY_URL if it is set, or try again later."
+    )
+    assert len(server.requests) == 1, "it is not waited for as long again"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_without_end(server: GridServer, time: GridClock, status: int) -> None:
+    asking = api(server, time, most_bytes=2_000_000)
+    server.fail(1, Response(status=status, text=" " * 2_000_001))
+    assert sentence(asking).startswith("Source answers with more than 2 MB: check SPROUT_INTENSITY_URL")
+    server.fail(1, Response(text=" " * 2_000_000))
+    assert asking.get(ASKED).is_success
+    assert len(server.requests) == 2
+
+
+def test_what_is_packed_counts_unpacked(server: GridServer, time: GridClock) -> None:
+    packed = gzip.compress(b" " * 2_000_001)
+    server.fail(1, Response(raw=packed, headers={"Content-Encoding": "gzip"}))
+    assert "more than 2 MB" in sentence(api(server, time, most_bytes=2_000_000))
+
+
 def test_a_source_that_is_not_there(time: GridClock) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -164,14 +193,14 @@ def test_requests_keep_a_pace(server: GridServer, time: GridClock) -> None:
         (Response(text="<html>proxy</html>"), ""),
         (Response(text=""), ""),
         (Response(body={"message": "x" * 1000}), "x" * 200),
-        (Response(body={"detail": "letmein and s3cret of ann"}), "*** and *** of ***"),
+        (Response(body={"detail": "letmein and s3cret of anna"}), "*** and *** of ***"),
     ],
 )
 def test_a_refusal_is_quoted_without_secrets(
     server: GridServer, time: GridClock, answer: Response, detail: str
 ) -> None:
     server.fail(1, Response(status=400, body=answer.body, text=answer.text))
-    asked = Question(path="/", headers={"auth-token": "letmein", "a": "Bearer s3cret"}, auth=("ann", "letmein"))
+    asked = Question(path="/", headers={"auth-token": "letmein", "a": "Bearer s3cret"}, auth=("anna", "letmein"))
     reply = api(server, time).get(asked)
     assert reply.detail == detail
     assert ("(" in reply.refused("a thing").message) == bool(detail)
@@ -188,7 +217,26 @@ def test_secrets_are_neither_logged_nor_shown(
         assert secret not in message + caplog.text
 
 
-@pytest.mark.parametrize("text", ["", "<html>", '{"zone": '])
+@pytest.mark.parametrize(
+    ("token", "account"),
+    [
+        ("t\u00f6ken", None), ("tok\nen", None), ("token ", None), ("token\n", None), (" token", None),
+        ("token", ("anna", "caf\udce9")),
+    ],
+)  # fmt: skip
+def test_a_credential_that_cannot_be_sent(
+    server: GridServer, time: GridClock, token: str, account: tuple[str, str] | None
+) -> None:
+    found = sentence(api(server, time), Question(path="/", headers={"auth-token": token}, auth=account))
+    assert found.startswith("The credential for Source holds characters that cannot be sent")
+    assert (token.strip() in found, server.requests) == (False, [])
+
+
+def test_an_account_may_have_any_letters(server: GridServer, time: GridClock) -> None:
+    assert api(server, time).get(Question(path="/", auth=("j\u00f6rg", "na\u00efve  caf\u00e9 "))).is_success
+
+
+@pytest.mark.parametrize("text", ["", "<html>", '{"zone": ', "[" * 200_000 + "]" * 200_000])
 def test_what_is_not_json(text: str) -> None:
     with pytest.raises(IntensityUnavailable, match="Source answered with something that is not JSON: check SPROUT_INT"):
         Reply(api="Source", status=200, text=text, detail="").json()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import InvalidInput
+from app.domain.errors import IntensityUnavailable, InvalidInput
 from app.domain.intensity import HOUR, Basis, IntensityPoint
 from app.grid.series import forecast_of, hourly, hours_in, iso, moment, number, spans
 from tests.support.clock import NOON
@@ -79,6 +79,22 @@ def test_a_forecast_may_begin_with_the_next_hour_and_leaves_out_the_past() -> No
     found = forecast_of([point(h, h) for h in (0, 2, 3)], now=NOON + HOUR, issued_at=NOON)
     assert found is not None
     assert (found.start, found.intensity_g_per_kwh) == (NOON + 2 * HOUR, [2, 3])
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=1), HOUR])
+def test_a_source_whose_clock_is_somewhat_ahead_issues_now(ahead: timedelta) -> None:
+    found = forecast_of([point(0)], now=NOON, issued_at=NOON + ahead)
+    assert found is not None
+    assert found.issued_at == NOON
+
+
+def test_a_forecast_from_the_future_is_refused() -> None:
+    with pytest.raises(IntensityUnavailable) as raised:
+        forecast_of([point(0)], now=NOON, issued_at=datetime(2099, 1, 1, tzinfo=UTC))
+    assert raised.value.message == (
+        "x dates its forecast of zone DE 2099-01-01T00:00:00Z, and it is 2026-03-02T12:00:00Z here: check the clock of "
+        "this machine."
+    )
 
 
 @pytest.mark.parametrize("hours", [[], [-2, -1], [2, 3]])
