@@ -144,6 +144,15 @@ class Settings(BaseSettings):
     tick_s: float = Field(5.0, gt=0, description="how often lost work is looked for")
     resend_s: float = Field(60.0, gt=0, description="a task not started after this long is sent again")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_home(cls, values: dict[str, object]) -> dict[str, object]:
+        """A process that does not say where it is is in the default zone."""
+        match values:
+            case {"zones": [home, *_]} if "zone" not in values:
+                return {**values, "zone": home}
+        return values
+
     @model_validator(mode="after")
     def _agree(self) -> Settings:
         texts = (self.directives, *self.workload_directives.values())

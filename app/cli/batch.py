@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app.cli.batches import described, list_batches, release, show
 from app.cli.client import Client
 from app.cli.quote import quote
-from app.cli.stack import connect, running
+from app.cli.stack import connect
 from app.cli.tables import show_reports
-from app.domain.batch import SCHEDULE_KEY, ZONES_KEY, BatchStatus, Schedule
+from app.domain.batch import RUN_KEY, SCHEDULE_KEY, ZONES_KEY, BatchStatus, Schedule
 from app.domain.errors import InvalidInput
 from app.domain.request import LEVEL_KEY, WORKLOAD_KEY
 from app.settings import load
 
-KEY = "sprout_key"
-"""Metadata by which an interrupted run finds its batch again."""
 INTERRUPTED = 130
 
 CONTROLS = {"workload": WORKLOAD_KEY, "level": LEVEL_KEY, "schedule": SCHEDULE_KEY, "zones": ZONES_KEY}
@@ -59,9 +57,11 @@ def run(source: Path, output: Path, window: str, force: bool, **controls: str | 
     _check_target(source, output, errors, force)
     stated = {CONTROLS[name]: value for name, value in controls.items() if value is not None}
     with connect(load(), console) as client:
-        metadata = {**stated, KEY: _key(source, window, stated)}
-        batch_id = submit(client, source, source.name, window=window, metadata=metadata)
-        console.print(f"Batch {batch_id}", highlight=False)
+        metadata = {**stated, RUN_KEY: _key(source, output, window, stated)}
+        ended_id = None if force else completed(client, metadata[RUN_KEY])
+        batch_id = ended_id or submit(client, source, source.name, window=window, metadata=metadata)
+        meanwhile = " has ended meanwhile; --force runs it anew" if ended_id else ""
+        console.print(f"Batch {batch_id}{meanwhile}", highlight=False)
         try:
             ended = follow(client, batch_id, console)
         except KeyboardInterrupt:
@@ -89,10 +89,10 @@ def _check_target(source: Path, output: Path, errors: Path, force: bool) -> None
         raise InvalidInput(f"The folder {output.parent} does not exist: create it first.")
 
 
-def _key(source: Path, window: str, controls: Mapping[str, str]) -> str:
+def _key(source: Path, output: Path, window: str, controls: Mapping[str, str]) -> str:
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    digest.update(repr((window, sorted(controls.items()))).encode())
+    digest.update(repr((str(output.resolve()), window, sorted(controls.items()))).encode())
     return digest.hexdigest()
 
 
@@ -100,9 +100,17 @@ def submit(client: Client, source: Path, name: str, *, window: str, metadata: Ma
     """The id of a new batch, or of an unfinished one that the same command started before."""
     for known in client.batches():
         ended = BatchStatus(known["status"]).is_final or known["status"] == BatchStatus.CANCELLING
-        if not ended and (known["metadata"] or {}).get(KEY) == metadata[KEY]:
+        if not ended and (known["metadata"] or {}).get(RUN_KEY) == metadata[RUN_KEY]:
             return str(known["id"])
     return str(client.create(client.upload(source, name), window=window, metadata=metadata)["id"])
+
+
+def completed(client: Client, key: str) -> str | None:
+    """The newest batch that an interrupted command left behind and that has completed since."""
+    for known in client.batches():
+        if known["status"] == BatchStatus.COMPLETED and (known["metadata"] or {}).get(RUN_KEY) == key:
+            return str(known["id"])
+    return None
 
 
 def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]:
@@ -115,10 +123,15 @@ def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]
         TimeElapsedColumn(),
     )
     state: Mapping[str, Any] = {}
+    said = None
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("validating", total=None, failed="")
         for state in client.watch(batch_id):
             counts = state["request_counts"]
+            reason = state["sprout"]["reason"]
+            if state["sprout"]["schedule"] == Schedule.CARBON and reason not in (None, said):
+                said = reason
+                console.print(reason, highlight=False, markup=False, soft_wrap=True)
             progress.update(
                 bar,
                 description=described(state),
@@ -127,14 +140,6 @@ def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]
                 failed=f"{counts['failed']} failed" if counts["failed"] else "",
             )
     return state
-
-
-def described(state: Mapping[str, Any]) -> str:
-    """The status of a batch, and until when it waits."""
-    until = state["sprout"]["waiting_until"]
-    if until is None or state["status"] != BatchStatus.IN_PROGRESS:
-        return str(state["status"]).replace("_", " ")
-    return f"waits until {datetime.fromisoformat(until):%a %H:%M} UTC"
 
 
 def show_faults(console: Console, ended: Mapping[str, Any], source: Path) -> None:
@@ -157,13 +162,5 @@ def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: 
         sys.exit(1)
 
 
-@batch.command()
-@click.argument("batch_id")
-def release(batch_id: str) -> None:
-    """Let a batch that waits for cleaner hours run at once."""
-    with running(load()) as client:
-        client.release(batch_id)
-    click.echo(f"Batch {batch_id} runs as soon as there is room.")
-
-
-batch.add_command(quote)
+for command in (quote, list_batches, show, release):
+    batch.add_command(command)

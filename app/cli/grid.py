@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.stack import database_url, running
-from app.domain.errors import IntensityUnavailable, ServiceUnavailable, SproutError
+from app.domain.errors import ConfigurationError, IntensityUnavailable, ServiceUnavailable, SproutError
 from app.domain.intensity import HOUR, IntensityPoint
 from app.domain.units import hour_of
 from app.grid.providers import provider
@@ -156,6 +156,7 @@ def backfill(days: int, zone: str | None) -> None:
     """Fetch past hours into the database: the built-in forecast learns from them, and the ledger is settled."""
     settings = load()
     zones, source, moment = _own_zones(settings, zone), provider(settings), _now(settings)
+    _check_stack(settings, zones)
     failed, past = False, "day" if days == 1 else f"{days} days"
     with closing(Database(database_url(settings))) as database:
         for name in zones:
@@ -167,6 +168,24 @@ def backfill(days: int, zone: str | None) -> None:
                 click.echo(f"{name}: {exc.message}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _check_stack(settings: Settings, zones: Sequence[str]) -> None:
+    """A running stack's database gets no figures that are not its own: the settings here may be others.
+
+    Raises:
+        ConfigurationError: a zone or the basis differs.
+    """
+    if settings.database_url is not None:
+        return
+    with running(settings) as client:
+        known = {entry["zone"]: entry["basis"] for entry in client.intensity()["zones"]}
+    for zone in zones:
+        if known.get(zone) != settings.basis:
+            raise ConfigurationError(
+                f"The running stack has {', '.join(known)} on the basis {' and '.join({*known.values()})}, and the "
+                f"settings here say {zone}, {settings.basis}: give this command the settings of the stack."
+            )
 
 
 @grid.command()
@@ -210,7 +229,7 @@ def checked(source: IntensityProvider, settings: Settings, zone: str, moment: da
         raise ServiceUnavailable(f"{source.name} answers, but knows none of the past 24 hours.")
     yield _hours(points, end)
     estimated = sum(point.is_estimated for point in points)
-    yield f"{estimated} of them are estimates, which the source may revise." if estimated else "None is an estimate."
+    yield f"{estimated} of them are estimates, which the source may revise." if estimated else "No hour is an estimate."
     ahead = source.forecast(zone, moment)
     if ahead is None:
         yield "It gives no forecast: the built-in one, learned from the stored hours, serves."

@@ -13,12 +13,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from app.cli.batch import INTERRUPTED, KEY, submit
+from app.cli.batch import INTERRUPTED, submit
 from app.cli.client import Client
 from app.cli.stack import connect
 from app.cli.tables import grams, show_reports
 from app.composition import tokenizer_of
-from app.domain.batch import BatchStatus
+from app.domain.batch import RUN_KEY, BatchStatus
 from app.domain.errors import ConfigurationError, InvalidInput
 from app.domain.request import WORKLOAD_KEY
 from app.ports import Tokenizer
@@ -168,7 +168,7 @@ class Pipeline:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "requests.jsonl"
             source.write_bytes(content)
-            metadata = {WORKLOAD_KEY: WORKLOAD, KEY: key}
+            metadata = {WORKLOAD_KEY: WORKLOAD, RUN_KEY: key}
             batch_id = submit(self._client, source, "summaries.jsonl", window=self._window, metadata=metadata)
         self._console.print(f"Batch {batch_id}: {len(lines)} requests.", highlight=False)
         return batch_id

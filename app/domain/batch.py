@@ -27,6 +27,10 @@ ZONES_KEY = "sprout_zones"
 """Metadata keys by which a batch chooses its schedule and says in which zones it may run."""
 
 
+RUN_KEY = "sprout_key"
+"""And that by which an interrupted command finds its batch again."""
+
+
 def parse_schedule(text: str) -> Schedule:
     """Raises InvalidInput."""
     try:

@@ -23,7 +23,7 @@ def read_trace(path: Path, *, zone: str, basis: Basis) -> IntensityTrace:
         ConfigurationError: the file cannot be read, or a row cannot; it names the line.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             if rows.fieldnames != COLUMNS:
                 raise ConfigurationError(f"{path}: the first line must be {','.join(COLUMNS)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.domain.batch import (
+    RUN_KEY,
     SCHEDULE_KEY,
     ZONES_KEY,
     BatchStatus,
@@ -14,7 +15,7 @@ from app.domain.batch import (
     parse_zones,
 )
 from app.domain.errors import Conflict, InvalidInput
-from app.domain.request import ENDPOINTS, RequestDefaults, batch_controls
+from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
 from app.services.context import Context
 from app.services.dispatch import ring
@@ -22,6 +23,10 @@ from app.store import batches, files, shards
 from app.store.batches import Batch, Counts
 from app.store.files import File
 from app.store.ids import new_id
+
+OWN_PREFIX = "sprout_"
+OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, RUN_KEY})
+"""Another key that begins so is a slip: it would be ignored, and its batch run otherwise than was meant."""
 
 MAX_METADATA = 16
 """OpenAI's limits on metadata: 16 pairs, keys of 64 and values of 512 characters."""
@@ -99,6 +104,13 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
     if len(metadata) > MAX_METADATA or too_long:
         raise InvalidInput(
             f"'metadata' may have {MAX_METADATA} pairs, with keys of at most 64 and values of at most 512 characters.",
+            param="metadata",
+        )
+    unknown = [key for key in metadata if key.startswith(OWN_PREFIX) and key not in OWN_KEYS]
+    if unknown:
+        raise InvalidInput(
+            f"There is no {unknown[0]!r}: of the keys that begin with '{OWN_PREFIX}', a batch knows "
+            f"{', '.join(sorted(OWN_KEYS))}.",
             param="metadata",
         )
 

@@ -42,4 +42,6 @@ class Context:
     @property
     def hardware(self) -> Hardware:
         settings = self.settings
-        return Hardware(pue=settings.pue, embodied_g=settings.embodied_g, lifetime_s=settings.lifetime_s)
+        # Device-seconds are those of the context's clock, and a rehearsal's pass faster than a device wears.
+        lifetime_s = settings.lifetime_s * settings.clock_speed
+        return Hardware(pue=settings.pue, embodied_g=settings.embodied_g, lifetime_s=lifetime_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from app.domain.batch import Schedule, parse_completion_window, parse_zones
 from app.domain.directive import parse_level
@@ -113,8 +113,6 @@ def _batch(
 ) -> Open:
     """As it would stand among the open batches, right after its admission."""
     now, total = context.clock.now(), sum(requests.values())
-    per_shard = max(context.settings.shard_size, total // MOST_SHARDS)
-    sizes = [min(per_shard, total - start) for start in range(0, total, per_shard)]
     batch = OpenBatch(
         id=ASKED,
         tenant_id=tenant,
@@ -130,19 +128,13 @@ def _batch(
         total=total,
         promised=False,
     )
-    shards = [
-        OpenShard(
-            id=f"{ASKED}:{index}",
-            batch_id=ASKED,
-            zone="",
-            requests=number,
-            leased=False,
-            release_at=now,
-            start_by=None,
-        )
-        for index, number in enumerate(sizes)
-    ]
-    return Open(batch=batch, shards=shards, runs_in=None)
+    per_shard = max(context.settings.shard_size, total // MOST_SHARDS)
+    sizes = (min(per_shard, total - start) for start in range(0, total, per_shard))
+    return Open(batch=batch, shards=[_shard(number, now) for number in sizes], runs_in=None)
+
+
+def _shard(requests: int, now: datetime) -> OpenShard:
+    return OpenShard(id=ASKED, batch_id=ASKED, zone="", requests=requests, leased=False, release_at=now, start_by=None)
 
 
 def _scheduled(asked: Open, schedule: Schedule, window: timedelta) -> Open:

@@ -10,13 +10,14 @@ from click.testing import CliRunner
 from app import settings
 from app.cli import grid as module
 from app.cli.grid import grid
-from app.domain.errors import IntensityUnavailable
+from app.domain.errors import ConfigurationError, IntensityUnavailable
 from app.embedded.home import Home
 from app.services.context import SystemClock
 from app.store.database import Database
 from tests.support.clock import FakeClock
 from tests.support.grid import ScriptedProvider
 from tests.support.services import Desk
+from tests.support.web import as_json, serving
 
 
 @pytest.fixture
@@ -28,15 +29,33 @@ def source(desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_pa
     home.lock()
     database = desk.context.database
     assert isinstance(database, Database)
-    home.publish(api_url="http://127.0.0.1:1", database_url=database.raw().url.render_as_string(hide_password=False))
     monkeypatch.setenv("SPROUT_HOME", str(home.path))
     monkeypatch.setenv("SPROUT_ZONES", '["WORLD", "FR"]')
     found = ScriptedProvider()
     monkeypatch.setattr(module, "provider", lambda _: found)
     monkeypatch.setattr(SystemClock, "now", lambda _: clock.now())
     settings.load.cache_clear()
-    yield found
+    zones = {"zones": [{"zone": zone, "basis": "lifecycle-average"} for zone in ("WORLD", "FR")]}
+    with serving(lambda _: as_json(zones)) as url:
+        home.publish(api_url=url, database_url=database.raw().url.render_as_string(hide_password=False))
+        yield found
     settings.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("SPROUT_ZONES", '["DE"]', "DE"), ("SPROUT_INTENSITY_BASIS", "direct-average", "WORLD, direct-average")],
+)
+def test_a_running_stack_gets_no_figures_that_are_not_its_own(
+    desk: Desk, source: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    settings.load.cache_clear()
+    result = CliRunner().invoke(grid, ["backfill"])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "The running stack has WORLD, FR on the basis lifecycle-average" in result.exception.message
+    assert said in result.exception.message
+    assert desk.rows("SELECT count(*) FROM intensity") == [0]
 
 
 def test_backfill_writes_to_the_running_stack_s_database(desk: Desk, source: ScriptedProvider) -> None:

@@ -191,3 +191,9 @@ def test_a_cancellation_waits_for_a_validation_that_runs(desk: Desk) -> None:
         validated.result()
     assert desk.batch(batch_id).status is BatchStatus.CANCELLING
     assert set(desk.rows("SELECT state FROM shards")) <= {"done"}
+
+
+def test_a_slip_in_a_key_is_told(desk: Desk) -> None:
+    """It would be ignored, and the batch would run otherwise than was meant."""
+    with pytest.raises(InvalidInput, match=r"There is no 'sprout_schedul'.*sprout_schedule"):
+        desk.submit(jsonl([line("a")]), metadata={"sprout_schedul": "carbon"})

@@ -248,3 +248,8 @@ def test_state_lives_where_the_desktop_keeps_data(
     monkeypatch.setenv("HOME", "/home/gardener")
     monkeypatch.setenv("XDG_DATA_HOME", data_home)
     assert default_home() == Path(expected)
+
+
+def test_who_does_not_say_where_it_is_is_in_the_default_zone(load: Load) -> None:
+    assert load(SPROUT_ZONES='["GB", "FR"]').zone == "GB"
+    assert load(SPROUT_ZONES='["GB", "FR"]', SPROUT_ZONE="FR").zone == "FR"

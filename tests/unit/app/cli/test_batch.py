@@ -11,8 +11,11 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from app.cli import batch as batch_module
-from app.cli.batch import KEY, batch, described, show_faults, submit
+from app.cli.batch import batch, show_faults, submit
+from app.cli.batches import described
+from app.domain.batch import RUN_KEY as KEY
 from app.domain.errors import InvalidInput, ServiceUnavailable
+from app.settings import load
 from tests.support.web import Answer, Asked, as_json, serving
 
 REPORT: dict[str, Any] = {
@@ -41,7 +44,7 @@ class FakeApi:
             "error_file_id": "file-errors" if errors else None,
             "request_counts": {"total": 2, "completed": int(output), "failed": int(errors)},
             "errors": {"data": [{"message": "Line 1: [bold]it[/bold] is faulty."}]},
-            "sprout": {"waiting_until": None},
+            "sprout": {"waiting_until": None, "reason": None, "schedule": "asap"},
         }
 
     def __call__(self, asked: Asked) -> Answer:
@@ -136,12 +139,13 @@ def test_a_batch_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def answer(request: Asked) -> Answer:
         asked.append(f"{request.method} {request.path}")
-        return as_json({"id": "batch_1"})
+        return as_json({"id": "batch_1", "sprout": {"reason": "It runs as soon as there is room."}})
 
     with serving(answer) as url:
         monkeypatch.setenv("SPROUT_API_URL", url)
         ended = CliRunner().invoke(batch, ["release", "batch_1"])
-    assert (ended.exit_code, ended.output) == (0, "Batch batch_1 runs as soon as there is room.\n")
+    said = "Batch batch_1 no longer waits for cleaner hours. It runs as soon as there is room.\n"
+    assert (ended.exit_code, ended.output) == (0, said)
     assert asked == ["POST /sprout/v1/batches/batch_1/release"]
 
 
@@ -158,6 +162,28 @@ def test_releasing_starts_no_stack() -> None:
     ended = CliRunner().invoke(batch, ["release", "batch_1"])
     assert isinstance(ended.exception, ServiceUnavailable)
     assert "start one with `sprout up`" in ended.exception.message
+
+
+def test_what_completed_after_an_interruption_is_fetched_and_not_run_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    first = FakeApi()
+    run(first, source, "-o", output, monkeypatch=monkeypatch)
+    key = json.loads(first.created[0])["metadata"][KEY]
+    output.unlink()
+    load.cache_clear()
+    again = FakeApi()
+    again.known = [{"id": "batch_1", "status": "completed", "metadata": {KEY: key}}]
+    ended = run(again, source, "-o", output, monkeypatch=monkeypatch)
+    assert ended.exit_code == 0, ended.output
+    assert (again.created, output.exists()) == ([], True)
+    assert "has ended meanwhile; --force runs it anew" in ended.stderr
+    load.cache_clear()
+    anew = FakeApi()
+    anew.known = again.known
+    run(anew, source, "-o", output, "--force", monkeypatch=monkeypatch)
+    assert len(anew.created) == 1
 
 
 @pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])
@@ -260,16 +286,22 @@ def test_an_interrupted_run_goes_on_with_its_batch(source: Path, status: str, ke
     assert client.uploads == ([] if found == "old" else ["in.jsonl"])
 
 
-def test_the_key_of_a_run_is_its_input_and_its_options(source: Path, tmp_path: Path) -> None:
+def test_the_key_of_a_run_is_its_input_its_output_and_its_options(source: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text("x")
     same = tmp_path / "copy.jsonl"
     same.write_bytes(source.read_bytes())
     key = batch_module._key
-    first = key(source, "24h", {"a": "1", "b": "2"})
-    assert first == key(same, "24h", {"b": "2", "a": "1"})
-    others = {key(other, "24h", {"a": "1", "b": "2"}), key(source, "1h", {"a": "1", "b": "2"}), key(source, "24h", {})}
-    assert len(others | {first}) == 4
+    out, options = tmp_path / "out.jsonl", {"a": "1", "b": "2"}
+    first = key(source, out, "24h", options)
+    assert first == key(same, out, "24h", {"b": "2", "a": "1"})
+    others = {
+        key(other, out, "24h", options),
+        key(source, tmp_path / "elsewhere.jsonl", "24h", options),
+        key(source, out, "1h", options),
+        key(source, out, "24h", {}),
+    }
+    assert len(others | {first}) == 5
     assert len(first) <= 512
 
 

@@ -171,7 +171,7 @@ def test_check_of_a_late_source_without_a_forecast(source: ScriptedProvider) -> 
     lines = run("check").output.splitlines()
     assert lines[1].endswith("2026-03-02 10:00 UTC with 300 gCO2eq/kWh, 2 h behind the present one.")
     assert lines[2:4] == [
-        "DE: None is an estimate.",
+        "DE: No hour is an estimate.",
         "DE: It gives no forecast: the built-in one, learned from the stored hours, serves.",
     ]
     assert lines[4].startswith("FR: 22 of the past 24 hours")

@@ -1,0 +1,92 @@
+"""`sprout batch list`, `show` and `release`: batches that are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.stack import running
+from app.cli.tables import grams
+from app.domain.batch import BatchStatus
+from app.settings import load
+
+SHOWN = 20
+
+
+@click.command("list")
+def list_batches() -> None:
+    """Show the newest batches: their status, progress, and until when they wait."""
+    with running(load()) as client:
+        found = client.batches()[:SHOWN]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("batch", "status", "done", "ends by"):
+        table.add_column(heading, no_wrap=True)
+    for batch in found:
+        counts = batch["request_counts"]
+        done = f"{counts['completed'] + counts['failed']}/{counts['total']}"
+        table.add_row(batch["id"], described(batch), done, _moment(batch["expires_at"]))
+    Console().print(table if found else "There is no batch yet.")
+
+
+@click.command()
+@click.argument("batch_id")
+@click.option("--json", "raw", is_flag=True, help="Print the API's answer as it is.")
+def show(batch_id: str, raw: bool) -> None:
+    """Show what a batch does, or why it waits and until when."""
+    with running(load()) as client:
+        found = client.batch(batch_id)
+    if raw:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for line in lines(found):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("batch_id")
+def release(batch_id: str) -> None:
+    """Let a batch that waits for cleaner hours run at once."""
+    with running(load()) as client:
+        found = client.release(batch_id)
+    click.echo(f"Batch {batch_id} no longer waits for cleaner hours. {found['sprout']['reason'] or ''}".rstrip())
+
+
+def described(batch: Mapping[str, Any]) -> str:
+    """The status of a batch, and until when it waits."""
+    until = batch["sprout"]["waiting_until"]
+    if until is None or batch["status"] != BatchStatus.IN_PROGRESS:
+        return str(batch["status"]).replace("_", " ")
+    return f"waits until {datetime.fromisoformat(until):%a %H:%M} UTC"
+
+
+def lines(batch: Mapping[str, Any]) -> Iterator[str]:
+    """What there is to say of a batch, sentence by sentence."""
+    plan, counts = batch["sprout"], batch["request_counts"]
+    done = f"{counts['completed'] + counts['failed']} of {counts['total']} done"
+    failed = f", {counts['failed']} of them failed" if counts["failed"] else ""
+    yield f"{batch['id']}: {described(batch)}, {done}{failed}."
+    yield f"Schedule {plan['schedule']}{_zones(plan['zones'])}; its window closes at {_moment(batch['expires_at'])}."
+    if plan["reason"]:
+        yield plan["reason"]
+    if plan["footprint_g"] is not None:
+        end = datetime.fromisoformat(plan["expected_end"])
+        yield (
+            f"Expected end: within the hour before {end:%Y-%m-%d %H:%M} UTC. Expected of what is left: "
+            f"{grams(plan['footprint_g'])}; run at once: {grams(plan['at_once_g'])} "
+            f"(attributional, {plan['intensity_basis']})."
+        )
+
+
+def _zones(zones: Sequence[str] | None) -> str:
+    return f", in {' or '.join(zones)} only" if zones else ""
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

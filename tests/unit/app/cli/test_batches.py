@@ -1,0 +1,70 @@
+"""Looking at batches that are there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.batch import batch
+from tests.support.web import as_json, serving
+
+pytestmark = pytest.mark.usefixtures("own_environment")
+
+WAITS = {
+    "schedule": "carbon", "zones": ["GB", "FR"], "reason": "It waits until 03:00.", "held": 40,
+    "waiting_until": "2026-03-03T03:00:00+00:00", "expected_end": "2026-03-03T04:00:00+00:00", "in_time": True,
+    "footprint_g": 2.5, "at_once_g": 4.0, "intensity_basis": "lifecycle-average",
+}  # fmt: skip
+ENDED = {**dict.fromkeys(WAITS), "schedule": "asap"}
+
+
+def a_batch(plan: dict[str, Any] = WAITS, **changes: Any) -> dict[str, Any]:
+    counts = {"total": 40, "completed": 0, "failed": 0}
+    values = {"id": "batch_1", "status": "in_progress", "request_counts": counts, "expires_at": 1772539200}
+    return {**values, "sprout": plan, **changes}
+
+
+def ask(answer: Any, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+    with serving(lambda _: as_json(answer)) as url:
+        monkeypatch.setenv("SPROUT_API_URL", url)
+        return CliRunner().invoke(batch, arguments)
+
+
+def test_the_newest_batches_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"total": 40, "completed": 38, "failed": 2}
+    done = a_batch(ENDED, id="batch_2", status="completed", request_counts=counts)
+    ended = ask({"data": [a_batch(), done]}, "list", monkeypatch=monkeypatch)
+    lines = [line.split() for line in ended.output.splitlines()]
+    assert ["batch_1", "waits", "until", "Tue", "03:00", "UTC", "0/40", "2026-03-03", "12:00", "UTC"] in lines
+    assert ["batch_2", "completed", "40/40", "2026-03-03", "12:00", "UTC"] in lines
+
+
+def test_without_batches_the_list_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask({"data": []}, "list", monkeypatch=monkeypatch).output == "There is no batch yet.\n"
+
+
+def test_a_batch_says_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = ask(a_batch(), "show", "batch_1", monkeypatch=monkeypatch)
+    assert ended.output.splitlines() == [
+        "batch_1: waits until Tue 03:00 UTC, 0 of 40 done.",
+        "Schedule carbon, in GB or FR only; its window closes at 2026-03-03 12:00 UTC.",
+        "It waits until 03:00.",
+        "Expected end: within the hour before 2026-03-03 04:00 UTC. Expected of what is left: 2.50 g; run at once: "
+        "4.00 g (attributional, lifecycle-average).",
+    ]
+
+
+def test_a_batch_that_has_ended_has_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"total": 40, "completed": 38, "failed": 2}
+    ended = ask(a_batch(ENDED, status="completed", request_counts=counts), "show", "batch_1", monkeypatch=monkeypatch)
+    assert ended.output.splitlines() == [
+        "batch_1: completed, 40 of 40 done, 2 of them failed.",
+        "Schedule asap; its window closes at 2026-03-03 12:00 UTC.",
+    ]
+
+
+def test_programs_get_a_batch_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(ask(a_batch(), "show", "batch_1", "--json", monkeypatch=monkeypatch).output) == a_batch()
