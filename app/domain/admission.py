@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.domain.deferral import Placement, plan
 from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Floats, Ints, Work
 
-MOST_TRIALS = 24
+MOST_TRIALS = 12
 """Plans that are tried to find out who can be promised; who has not been tried by then is asked for again later."""
 
 
