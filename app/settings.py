@@ -259,7 +259,8 @@ def load() -> Settings:
         raise ConfigurationError(f'The settings cannot be used: {variable} is not JSON, such as ["a", "b"].') from exc
     except ValidationError as exc:
         faults = "; ".join(
-            f"{'SPROUT_' + '_'.join(map(str, error['loc'])).upper() if error['loc'] else 'settings'}: {error['msg']}"
+            (f"SPROUT_{'_'.join(map(str, error['loc'])).upper()}: " if error["loc"] else "")
+            + error["msg"].removeprefix("Value error, ")
             for error in exc.errors()
         )
         raise ConfigurationError(f"The settings cannot be used: {faults}.") from exc
