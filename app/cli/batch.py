@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.cli.batches import described, list_batches, release, show
+from app.cli.batches import cancel, described, list_batches, release, show
 from app.cli.client import Client
 from app.cli.quote import quote
 from app.cli.stack import connect
@@ -162,5 +162,5 @@ def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: 
         sys.exit(1)
 
 
-for command in (quote, list_batches, show, release):
+for command in (quote, list_batches, show, release, cancel):
     batch.add_command(command)

@@ -1,4 +1,4 @@
-"""`sprout batch list`, `show` and `release`: batches that are there."""
+"""`sprout batch list`, `show`, `release` and `cancel`: batches that are there."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ def release(batch_id: str) -> None:
     with running(load()) as client:
         found = client.release(batch_id)
     click.echo(f"Batch {batch_id} no longer waits for cleaner hours. {found['sprout']['reason'] or ''}".rstrip())
+
+
+@click.command()
+@click.argument("batch_id")
+def cancel(batch_id: str) -> None:
+    """Stop a batch; what is answered is kept."""
+    with running(load()) as client:
+        found = client.cancel(batch_id)
+    click.echo(f"Batch {batch_id}: {described(found)}.")
 
 
 def described(batch: Mapping[str, Any]) -> str:

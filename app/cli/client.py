@@ -81,6 +81,10 @@ class Client:
         """Let a batch that waits run at once."""
         return self._call("POST", f"/sprout/v1/batches/{batch_id}/release")
 
+    def cancel(self, batch_id: str) -> Mapping[str, Any]:
+        """Stop a batch; what is answered is kept."""
+        return self._call("POST", f"/v1/batches/{batch_id}/cancel")
+
     def directives(self) -> Mapping[str, Any]:
         """The current mixes and the latest run."""
         return self._ask("/sprout/v1/directives")

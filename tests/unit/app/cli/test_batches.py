@@ -68,3 +68,8 @@ def test_a_batch_that_has_ended_has_no_plan(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_programs_get_a_batch_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(ask(a_batch(), "show", "batch_1", "--json", monkeypatch=monkeypatch).output) == a_batch()
+
+
+def test_a_batch_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = ask(a_batch(ENDED, status="cancelling"), "cancel", "batch_1", monkeypatch=monkeypatch)
+    assert (ended.exit_code, ended.output) == (0, "Batch batch_1: cancelling.\n")
