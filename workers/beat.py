@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.broker.celery import ORDINARY
 from app.ports import Task
 from app.settings import load
 from workers.celery import app
@@ -24,7 +25,7 @@ def _every(seconds: float, task: Task) -> dict[str, object]:
         "task": task,
         "schedule": seconds,
         "args": ("beat",),
-        "options": {"queue": task.queue, "expires": seconds},
+        "options": {"queue": task.queue, "expires": seconds, "priority": ORDINARY},
     }
 
 

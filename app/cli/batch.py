@@ -106,11 +106,11 @@ def submit(client: Client, source: Path, name: str, *, window: str, metadata: Ma
 
 
 def completed(client: Client, key: str) -> str | None:
-    """The newest batch that an interrupted command left behind and that has completed since."""
-    for known in client.batches():
-        if known["status"] == BatchStatus.COMPLETED and (known["metadata"] or {}).get(RUN_KEY) == key:
-            return str(known["id"])
-    return None
+    """The newest batch of an interrupted command, if it has completed since and has answers."""
+    own = (known for known in client.batches() if (known["metadata"] or {}).get(RUN_KEY) == key)
+    newest = next(own, None)
+    has_answers = newest and newest["status"] == BatchStatus.COMPLETED and newest["output_file_id"]
+    return str(newest["id"]) if newest and has_answers else None
 
 
 def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -57,18 +58,22 @@ class _Trials:
         self.best = self._planned(frozenset())
         self._late_h = [placement.late_h for placement in self.best.placements]
 
-    def grow(self, group: Sequence[int]) -> None:
-        """Promise those of `group` that can be: all, or those that are not out of reach, or halves of them in turn."""
-        if not group or self._left <= 0 or self._try(group):
-            return
-        possible = _within_reach(self.works, self._kept, group, self.capacity)
-        if possible == list(group):
-            if len(group) > 1:
+    def grow(self, everyone: Sequence[int]) -> None:
+        """Promise those that can be: all, or those that are not out of reach, or halves of them in turn.
+
+        Halves are tried when all that is larger has been, so that a few that cannot be do not use up all trials.
+        """
+        groups = deque([list(everyone)])
+        while groups and self._left > 0:
+            group = groups.popleft()
+            if not group or self._try(group):
+                continue
+            possible = _within_reach(self.works, self._kept, group, self.capacity)
+            if possible != group:
+                groups.appendleft(possible)
+            elif len(group) > 1:
                 middle = len(group) // 2
-                self.grow(group[:middle])
-                self.grow(group[middle:])
-        else:
-            self.grow(possible)
+                groups += group[:middle], group[middle:]
 
     @property
     def _kept(self) -> frozenset[int]:

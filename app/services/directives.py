@@ -26,6 +26,9 @@ from app.store.mixes import DirectiveMix, OptimizerRun
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 60.0
+"""For figures that another thread is fetching: what is decided without them stays for a period."""
+
 STALE_MIX = timedelta(hours=24)
 """A last good mix is kept for this long when no new one can be computed."""
 
@@ -49,8 +52,8 @@ def recompute(context: Context, provider: IntensityProvider) -> Sequence[Optimiz
 
     A provider that does not answer is no reason to stop: the last known intensity serves until it is stale.
     """
+    refresh(context, provider, wait_s=PATIENCE_S)
     settings, now = context.settings, context.clock.now()
-    refresh(context, provider)
     with context.database.transaction() as connection:
         measured = results.measured_profiles(connection, TENANT, settings.served_name, now - PAST)
         profiles.put(connection, TENANT, settings.served_name, measured, now)

@@ -64,8 +64,8 @@ def refresh(context: Context, provider: IntensityProvider) -> int:
     stored = 0
     for zone in settings.all_zones:
         with context.database.transaction() as connection:
-            last = forecasts.last_issue(connection, zone, settings.basis, BUILT_IN)
-            if last is not None and hour_of(now) <= last <= now:
+            last = forecasts.last_issue(connection, zone, settings.basis, BUILT_IN, now)
+            if last is not None and hour_of(now) <= last:
                 continue
             learned = built_in(connection, settings.basis, zone, now)
         found = [issued for issued in (_own(context, provider, zone, now), learned) if issued]

@@ -117,14 +117,14 @@ def age_hours(start: datetime, now: datetime) -> int:
 
 
 @contextmanager
-def turn() -> Iterator[bool]:
+def turn(wait_s: float = 0.0) -> Iterator[bool]:
     """Whether the calling thread is the only one of this process that keeps the store current, for as long as this
-    lasts; False at once if another one is.
+    lasts; False if another one is, and still is after `wait_s`.
 
     A source that is slow, or does not answer, then holds up one thread of the scheduler, and not one more each minute.
     Nested turns of one thread are one. Other processes do not matter: what is fetched twice is stored once.
     """
-    is_ours = _turn.acquire(blocking=False)
+    is_ours = _turn.acquire(timeout=wait_s)
     try:
         yield is_ours
     finally:
@@ -132,13 +132,13 @@ def turn() -> Iterator[bool]:
             _turn.release()
 
 
-def refresh(context: Context, provider: IntensityProvider) -> int:
+def refresh(context: Context, provider: IntensityProvider, *, wait_s: float = 0.0) -> int:
     """For every zone, fetch what is missing of the past 30 days, and once an hour the recent hours again.
 
     The ledger is settled with what changed. Returns how many hours are new or have another figure; 0 without a look
     while another thread is at it (`turn`). A zone whose source fails is logged, and the others go on.
     """
-    with turn() as is_ours:
+    with turn(wait_s) as is_ours:
         return sum(_refresh(context, provider, zone) for zone in context.settings.all_zones) if is_ours else 0
 
 

@@ -52,9 +52,13 @@ def newest(connection: Connection, zone: str, basis: str, since: datetime) -> Se
     ]
 
 
-def last_issue(connection: Connection, zone: str, basis: str, provider: str) -> datetime | None:
+def last_issue(connection: Connection, zone: str, basis: str, provider: str, now: datetime) -> datetime | None:
+    """When its newest forecast was issued; what is later than `now` is from before the clock was set back."""
     query = select(func.max(forecasts.c.issued_at)).where(
-        forecasts.c.zone == zone, forecasts.c.basis == basis, forecasts.c.provider == provider
+        forecasts.c.zone == zone,
+        forecasts.c.basis == basis,
+        forecasts.c.provider == provider,
+        forecasts.c.issued_at <= now,
     )
     return connection.execute(query).scalar()
 

@@ -250,3 +250,14 @@ def test_the_error_of_a_lead_time_is_that_of_the_next_longer_one() -> None:
     assert found == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.3]
     assert forecasts.error_90(known, "another", 1) is None
     assert forecasts.error_90([score(1, 0.1, ENOUGH_SCORES - 1)], "test", 1) is None
+
+
+def test_a_clock_that_was_set_back_stores_no_forecast_twice_an_hour(desk: Desk) -> None:
+    provider = ScriptedProvider()
+    grid.refresh(desk.context, provider)
+    desk.clock.moment = NOON - 24 * HOUR
+    stored = []
+    for _ in range(3):
+        stored.append(forecasts.refresh(desk.context, provider))
+        desk.clock.advance(minutes=1)
+    assert stored == [1, 0, 0]

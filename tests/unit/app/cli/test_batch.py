@@ -174,7 +174,8 @@ def test_what_completed_after_an_interruption_is_fetched_and_not_run_again(
     output.unlink()
     load.cache_clear()
     again = FakeApi()
-    again.known = [{"id": "batch_1", "status": "completed", "metadata": {KEY: key}}]
+    done = {"id": "batch_1", "status": "completed", "metadata": {KEY: key}, "output_file_id": "file-output"}
+    again.known = [{"id": "other", "status": "completed", "metadata": None, "output_file_id": "x"}, done]
     ended = run(again, source, "-o", output, monkeypatch=monkeypatch)
     assert ended.exit_code == 0, ended.output
     assert (again.created, output.exists()) == ([], True)
@@ -184,6 +185,18 @@ def test_what_completed_after_an_interruption_is_fetched_and_not_run_again(
     anew.known = again.known
     run(anew, source, "-o", output, "--force", monkeypatch=monkeypatch)
     assert len(anew.created) == 1
+
+
+def test_what_gave_no_answer_is_run_again(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = FakeApi()
+    run(first, source, "-o", tmp_path / "out.jsonl", monkeypatch=monkeypatch)
+    (tmp_path / "out.jsonl").unlink()
+    load.cache_clear()
+    again = FakeApi()
+    key = json.loads(first.created[0])["metadata"][KEY]
+    again.known = [{"id": "old", "status": "completed", "metadata": {KEY: key}, "output_file_id": None}]
+    run(again, source, "-o", tmp_path / "out.jsonl", monkeypatch=monkeypatch)
+    assert len(again.created) == 1
 
 
 @pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])

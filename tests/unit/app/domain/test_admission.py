@@ -141,6 +141,19 @@ def test_many_that_are_refused_in_one_zone_keep_no_one_else_from_a_promise(zones
     assert list(found.promised) == [True, *[False] * len(refused), True, True]
 
 
+def test_a_few_that_seem_possible_and_are_not_leave_trials_for_the_others() -> None:
+    """A shard that runs in one zone cannot be divided over two, which is only found out by trying."""
+    whole = [work(requests, due, zones=["DE", "FR"], shards=1) for requests, due in WHOLE]
+    others = [work(10, 20 + number / 100, zones=["DE", "FR"]) for number in range(40)]
+    found = admit([*whole, *others], range(len(whole) + len(others)), {"DE": 1.0, "FR": 1.0}, STARTS)
+    assert not any(found.promised[: len(whole)])
+    assert sum(found.promised) > 30
+
+
+WHOLE = ((60, 1.0), (140, 2.5), (290, 5.5))
+"""Requests, fifty of which a zone does in an hour at half the capacity, and when they are due."""
+
+
 # Fewer machines than when the promise was given.
 
 
