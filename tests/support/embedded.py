@@ -39,7 +39,7 @@ def gone(pid: int) -> bool:
     """Whether the process has ended; a zombie has, whether or not anybody collects it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between opening and reading
         return True
 
 
