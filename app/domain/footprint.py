@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.domain.units import kwh
+import numpy as np
+
+from app.domain.units import JOULES_PER_KWH, kwh
+from app.domain.work import Floats
 
 PAPER_EMBODIED_G = 26_356.568
 PAPER_LIFETIME_S = 5 * 365 * 24 * 3600.0
@@ -36,6 +39,17 @@ class Hardware:
     @property
     def embodied_g_per_device_s(self) -> float:
         return self.embodied_g / self.lifetime_s
+
+    def emitted_g(self, energy_j: Floats, device_s: Floats, intensity_g_per_kwh: Floats) -> Floats:
+        """Operational and embodied together, element by element."""
+        operational = energy_j / JOULES_PER_KWH * self.pue * intensity_g_per_kwh
+        return np.asarray(operational + device_s * self.embodied_g_per_device_s)
+
+    def above_idle_g(self, energy_j: Floats, device_s: Floats, intensity_g_per_kwh: Floats, *, idle_w: float) -> Floats:
+        """What the choice of an hour decides, element by element: the energy above that of a machine of `idle_w`, which
+        idles if nothing runs. Embodied carbon is reserved whether or not it works."""
+        above_j = np.maximum(energy_j - idle_w * device_s, 0.0)
+        return np.asarray(above_j / JOULES_PER_KWH * self.pue * intensity_g_per_kwh)
 
     def price(self, *, energy_j: float, device_s: float, intensity_g_per_kwh: float) -> Footprint:
         """Operational = energy x PUE x intensity; embodied = attributed device-seconds / lifetime x embodied carbon."""

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from app.ports import IntensityProvider
 
 RETRY = timedelta(minutes=5)
+"""After this a source is asked again: one that failed, and one whose present hour is missing or an estimate."""
 
 
 class Failures:

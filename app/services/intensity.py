@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from app.domain.errors import IntensityUnavailable, SproutError
 from app.domain.intensity import HOUR, Basis, IntensityPoint, Origin
 from app.domain.units import hour_of
-from app.grid.failures import Failures
+from app.grid.failures import RETRY, Failures
 from app.ports import IntensityProvider
 from app.services import forecasts
 from app.services.context import Context
@@ -35,9 +35,6 @@ STALE_INTENSITY = timedelta(hours=3)
 
 RECENT = timedelta(hours=48)
 """Hours that are fetched again once an hour: until then sources revise them."""
-
-RETRY = timedelta(minutes=5)
-"""A present hour that is not known, or only as an estimate, is asked for again after this."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from app.domain.attribution import Use
 from app.domain.batch import COMPLETION_WINDOWS
 from app.domain.directive import L0
 from app.domain.errors import IntensityUnavailable, InvalidInput, OptimizerFailed
+from app.domain.expected_use import UseCurve, mean_use, use_curve
 from app.domain.footprint import Hardware
 from app.domain.intensity import HOUR
 from app.domain.policy import Known, only
-from app.domain.units import JOULES_PER_KWH, hour_of
+from app.domain.units import hour_of
+from app.domain.work import Floats
 from app.domain.workload import floor_of
 from app.services import capacity, forecasts, intensity, observation
 from app.services.capacity import Capacity
@@ -27,13 +29,8 @@ from app.services.observation import Situation
 from app.settings import Settings
 from app.store import ledger, mixes, profiles
 
-Floats = NDArray[np.float64]
-
 HORIZON_H = COMPLETION_WINDOWS[1] // HOUR + 1
 """The longest completion window, and what is left of the present hour."""
-
-NODES = 5
-"""Intensities for which the policy is asked; between them use is interpolated. Mixes follow the intensity smoothly."""
 
 RECENT = 1000
 """Answered requests that say what one takes, until there are profiles."""
@@ -102,15 +99,14 @@ class Outlook:
 
     def footprint_g(self, zone: str, use: RequestUse) -> Floats:
         """Of one request in a zone (H), as the ledger would have it: operational and embodied."""
-        operational = use.energy_j / JOULES_PER_KWH * self.hardware.pue * self.zones[zone].intensity_g_per_kwh
-        return np.asarray(operational + use.device_s * self.hardware.embodied_g_per_device_s)
+        return self.hardware.emitted_g(use.energy_j, use.device_s, self.zones[zone].intensity_g_per_kwh)
 
     def cost_g(self, zone: str, use: RequestUse) -> Floats:
-        """What running a request there decides (H): its energy above that of the machine, which idles if it does not
-        run, at the hour's intensity. Embodied carbon is reserved whether or not the machine works."""
+        """What running a request there decides (H)."""
         known = self.zones[zone]
-        above_idle_j = np.maximum(use.energy_j - known.capacity.idle_w * use.device_s, 0.0)
-        return np.asarray(above_idle_j / JOULES_PER_KWH * self.hardware.pue * known.intensity_g_per_kwh)
+        return self.hardware.above_idle_g(
+            use.energy_j, use.device_s, known.intensity_g_per_kwh, idle_w=known.capacity.idle_w
+        )
 
     def transfer_g(self, zone: str, home: str, kwh_per_gb: float, gb: float) -> Floats:
         """Of moving data to a zone and back (H), at the mean intensity of both; nothing at home."""
@@ -192,24 +188,40 @@ def _uses(
     expected: Floats,
     typical: Use,
 ) -> Mapping[Kind, RequestUse]:
-    """By asking the policy what it would decide at a few intensities, from the least that is known to the greatest."""
+    known = [_scaled(entry, typical) for entry in situation.workloads]
+    columns = {entry.workload: column for column, entry in enumerate(known)}
     span = [*situation.past, *expected]
-    nodes = np.unique(np.linspace(min(span), max(span), NODES))
-    known = {entry.workload: _scaled(entry, typical) for entry in situation.workloads}
-    try:
-        seen = replace(situation.observation(settings.levels, hardware), workloads=list(known.values()))
-        decided = [ours(settings).decide(replace(seen, intensity_g_per_kwh=float(node))).mixes for node in nodes]
-    except (IntensityUnavailable, InvalidInput, OptimizerFailed):
-        # As in service without a solution: the longest answers, so that deadlines are safe.
-        decided = [dict.fromkeys(known, only(L0, settings.levels))] * len(nodes)
+    curve = None
+    # As in service without a solution: the longest answers, so that deadlines are safe.
+    with suppress(IntensityUnavailable, InvalidInput, OptimizerFailed):
+        seen = replace(situation.observation(settings.levels, hardware), workloads=known)
+        curve = use_curve(ours(settings), seen, least=min(span), greatest=max(span))
     found = {}
     for kind in kinds:
-        pinned = None if kind.pinned_level is None else min(kind.pinned_level, settings.levels - 1)
-        drawn = (mix[kind.workload] if pinned is None else only(pinned, settings.levels) for mix in decided)
-        table = np.array([_mean(known[kind.workload], mix) for mix in drawn])
-        energy_j, device_s = (np.interp(expected, nodes, column) for column in table.T)
-        found[kind] = RequestUse(energy_j=energy_j, device_s=device_s, cleanest_s=float(table[0, 1]))
+        column = columns[kind.workload]
+        if kind.pinned_level is None and curve is not None:
+            found[kind] = _drawn(curve, column, expected)
+        else:
+            level = min(kind.pinned_level or L0, settings.levels - 1)
+            found[kind] = _pinned(mean_use(known[column], only(level, settings.levels)))
     return found
+
+
+def _drawn(curve: UseCurve, column: int, expected: Floats) -> RequestUse:
+    device_s = np.maximum(curve.device_s[:, column], SHORTEST_S)
+    return RequestUse(
+        energy_j=np.interp(expected, curve.intensity, curve.energy_j[:, column]),
+        device_s=np.interp(expected, curve.intensity, device_s),
+        cleanest_s=float(device_s[0]),
+    )
+
+
+def _pinned(use: Use) -> RequestUse:
+    """The same in every hour."""
+    device_s = max(use.device_s, SHORTEST_S)
+    return RequestUse(
+        energy_j=np.full(HORIZON_H, use.energy_j), device_s=np.full(HORIZON_H, device_s), cleanest_s=device_s
+    )
 
 
 def _scaled(entry: Known, typical: Use) -> Known:
@@ -221,11 +233,3 @@ def _scaled(entry: Known, typical: Use) -> Known:
         for level, use in entry.uses.items()
     }
     return replace(entry, uses=uses)
-
-
-def _mean(entry: Known, mix: Sequence[float]) -> tuple[float, float]:
-    """Energy (J) and device-seconds of a request under a mix; a level that was never measured is taken for L0."""
-    uses = [entry.uses.get(level, entry.uses[L0]) for level in range(len(mix))]
-    energy_j = sum(share * use.energy_j for share, use in zip(mix, uses, strict=True))
-    device_s = sum(share * use.device_s for share, use in zip(mix, uses, strict=True))
-    return energy_j, max(device_s, SHORTEST_S)

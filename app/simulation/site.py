@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.domain.footprint import Hardware
-from app.domain.units import JOULES_PER_KWH
 from app.domain.work import S_PER_H
 from app.simulation.dataset import Floats
 
@@ -25,14 +24,12 @@ class Site:
     hardware: Hardware = field(default_factory=Hardware)
 
     def cost_g(self, energy_j: Floats, device_s: Floats, intensity: Floats) -> Floats:
-        """What the choice of the hour decides, as in service: the energy above that of an idle machine."""
-        above_idle_j = np.maximum(energy_j - self.idle_w * device_s, 0.0)
-        return np.asarray(above_idle_j / JOULES_PER_KWH * self.hardware.pue * intensity)
+        """What the choice of the hour decides, as in service."""
+        return self.hardware.above_idle_g(energy_j, device_s, intensity, idle_w=self.idle_w)
 
     def attributed_g(self, energy_j: Floats, device_s: Floats, intensity: Floats) -> float:
         """What the ledger has of an hour's work each: its energy, and the embodied carbon of its device-seconds."""
-        operational = energy_j / JOULES_PER_KWH * self.hardware.pue * intensity
-        return float((operational + device_s * self.hardware.embodied_g_per_device_s).sum())
+        return float(self.hardware.emitted_g(energy_j, device_s, intensity).sum())
 
     def total_g(self, energy_j: Floats, device_s: Floats, intensity: Floats) -> float:
         """All that the machines emit in these hours: at work and idle, with the embodied carbon of all their time."""

@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 
 from app.domain.batch import Schedule
-from app.domain.directive import L0
 from app.domain.errors import InvalidInput
-from app.domain.policy import Decision, Known, Observation, Policy
+from app.domain.expected_use import UseCurve, use_curve
+from app.domain.policy import Decision, Observation, Policy
 from app.domain.work import Demand
 from app.simulation import comparison as comparisons
 from app.simulation.comparison import Comparison, Row, conditions_of, dataset_of, policy_of, row_of
@@ -34,19 +34,7 @@ BASE = "BASE"
 DEFERRABLE = (BASE, "CO2_OPT", "SPROUT_STA", "SPROUT", "OURS")
 """Policies that decide mixes by the hour."""
 
-NODES = 5
-"""Intensities for which the policy is asked, as in service."""
 ASKED_EVERY_H = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """What a request of each class would use, by intensity (K)."""
-
-    intensity: Floats
-    energy_j: Floats
-    """K x C."""
-    device_s: Floats
 
 
 @dataclass(kw_only=True)
@@ -54,7 +42,7 @@ class Asking:
     """A policy that is also asked what it would decide in other hours."""
 
     policy: Policy
-    curves: list[Curve] = field(default_factory=list)
+    curves: list[UseCurve] = field(default_factory=list)
     """By hour."""
 
     @property
@@ -64,30 +52,18 @@ class Asking:
     def decide(self, seen: Observation) -> Decision:
         decision = self.policy.decide(seen)
         again = len(self.curves) % ASKED_EVERY_H == 0
-        self.curves.append(self._curve(seen) if again else self.curves[-1])
+        if again:
+            self.curves.append(use_curve(self.policy, seen, least=min(seen.past), greatest=max(seen.past)))
+        else:
+            self.curves.append(self.curves[-1])
         return decision
-
-    def _curve(self, seen: Observation) -> Curve:
-        nodes = np.linspace(min(seen.past), max(seen.past), NODES)
-        mixes = [self.policy.decide(replace(seen, intensity_g_per_kwh=float(node))).mixes for node in nodes]
-        table = np.array([[_use(known, mix[known.workload]) for known in seen.workloads] for mix in mixes])
-        return Curve(intensity=nodes, energy_j=table[:, :, 0], device_s=table[:, :, 1])
-
-
-def _use(known: Known, mix: Sequence[float]) -> tuple[float, float]:
-    """Joules and device-seconds of a request."""
-    uses = [known.uses.get(level, known.uses[L0]) for level in range(len(mix))]
-    return (
-        sum(share * use.energy_j for share, use in zip(mix, uses, strict=True)),
-        sum(share * use.device_s for share, use in zip(mix, uses, strict=True)),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
     """The outlook where use follows the mix of the hour."""
 
-    curves: Sequence[Curve]
+    curves: Sequence[UseCurve]
     classes: Floats
     """Batches x C: share of each class."""
     site: Site
@@ -118,7 +94,7 @@ class Served:
     bill: Bill
     mixes: Floats
     """For a completion window longer than the traffic."""
-    curves: Sequence[Curve]
+    curves: Sequence[UseCurve]
     evaluation: Evaluation
     load: Load
 

@@ -10,6 +10,7 @@ import pytest
 
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
+from app.domain.expected_use import NODES
 from app.domain.optimizer import FloorRule
 from app.domain.policy import Base, Decision, DirectivePolicy, Observation, Policy
 from app.simulation.comparison import Comparison, Row
@@ -19,7 +20,7 @@ from app.simulation.deferral import WINDOW_H, Load, Stretch
 from app.simulation.foresight import Forecasts, foresight
 from app.simulation.partition import Workloads, partition
 from app.simulation.replay import Conditions
-from app.simulation.together import ASKED_EVERY_H, NODES, Asking, Expected, Served, run, serve
+from app.simulation.together import ASKED_EVERY_H, Asking, Expected, Served, run, serve
 from tests.support.recorded import a_recording
 
 FIT = a_recording([0, 1] * 40, [0, 1, 2, 0, 1] * 16)
