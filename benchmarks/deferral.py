@@ -32,10 +32,11 @@ from typing import Any
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.forecast import forecast
 from app.domain.work import S_PER_H, SAFE_SHARE, Demand, margin_h
-from app.simulation.dataset import Floats, load
+from app.simulation.dataset import load
 from app.simulation.rolling import Batch, Rolling
 
 ZONE, MONTH = "AU-SA", "2023-02"
@@ -272,13 +273,9 @@ def tables(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, Mapp
             yield f"{name}, {room:g} times the fewest machines", tried
     few = {name: too_little(scenarios[name], expected["perfect"]) for name in scenarios}
     yield f"{SCARCE:g} times the fewest machines", few
-    yield (
-        "a batch that is too big",
-        {
-            name: too_big(scenario, expected["ever cleaner"], options.every, options.shards)
-            for name, scenario in scenarios.items()
-        },
-    )
+    cleaner = expected["ever cleaner"]
+    big = {name: too_big(each, cleaner, options.every, options.shards) for name, each in scenarios.items()}
+    yield "a batch that is too big", big
 
 
 def main() -> None:

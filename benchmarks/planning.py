@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.deferral import Placement, plan
-from app.domain.work import S_PER_H, SAFE_SHARE, Demand, Floats, Work
+from app.domain.work import S_PER_H, SAFE_SHARE, Demand, Work
 
 ZONES = ("DE", "FR")
 ROOM = 1.5

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.stack import database_url, running
+from app.domain.batch import LONGEST_WINDOW_H
 from app.domain.errors import ConfigurationError, IntensityUnavailable, ServiceUnavailable, SproutError
 from app.domain.intensity import HOUR, IntensityPoint
 from app.domain.units import hour_of
@@ -55,7 +56,9 @@ def now(zone: str | None, raw: bool) -> None:
 
 @grid.command()
 @_zone
-@click.option("--hours", type=click.IntRange(1, 168), default=SHOWN_H, show_default=True, help="How far ahead.")
+@click.option(
+    "--hours", type=click.IntRange(1, LONGEST_WINDOW_H), default=SHOWN_H, show_default=True, help="How far ahead."
+)
 @_raw
 def forecast(zone: str | None, hours: int, raw: bool) -> None:
     """Show what is expected of the coming hours, by whom, and how earlier forecasts fared."""

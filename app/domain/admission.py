@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.arrays import Floats, Ints
 from app.domain.deferral import Placement, plan
-from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Floats, Ints, Work
+from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Work
 
 MOST_TRIALS = 12
 """Plans that are tried to find out who can be promised; who has not been tried by then is asked for again later."""

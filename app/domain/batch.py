@@ -12,6 +12,9 @@ from app.domain.errors import InvalidInput
 COMPLETION_WINDOWS = (timedelta(hours=1), timedelta(days=7))
 """Shortest and longest completion window; OpenAI's own is `24h`."""
 
+LONGEST_WINDOW_H = COMPLETION_WINDOWS[1] // timedelta(hours=1)
+"""How far ahead forecasts reach."""
+
 
 class Schedule(StrEnum):
     """When a batch runs within its completion window."""

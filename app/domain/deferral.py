@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.domain.arrays import Floats, Ints
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
-from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Floats, Ints, Work
+from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Work, lengths_h
 from app.domain.zone_choice import choose_zones
 
 
@@ -127,7 +128,7 @@ def _lay_latest(parts: Sequence[_Part], capacity: float) -> None:
 
 def _take_cleanest(parts: Sequence[_Part], capacity: float, starts_h: Floats) -> None:
     """Give every shard its hour: the cleanest its latest start allows, or at once if the batch wants it or is late."""
-    free = capacity * np.append(np.diff(starts_h), 1.0) * S_PER_H
+    free = capacity * lengths_h(starts_h) * S_PER_H
     pieces: list[tuple[int, int, _Part, Ints, Ints]] = []
     for part in parts:
         last = np.searchsorted(starts_h, part.found.start_by_h[part.rows], side="right") - 1

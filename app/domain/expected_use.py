@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.attribution import Use
 from app.domain.directive import L0
 from app.domain.policy import Known, Observation, Policy
-from app.domain.work import Floats
 
 NODES = 5
 """Intensities for which the policy is asked; between them use is interpolated. Mixes follow the intensity smoothly."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.units import JOULES_PER_KWH, kwh
-from app.domain.work import Floats
 
 PAPER_EMBODIED_G = 26_356.568
 PAPER_LIFETIME_S = 5 * 365 * 24 * 3600.0

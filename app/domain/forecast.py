@@ -15,12 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
+from app.domain.arrays import Bools, Floats
 from app.domain.errors import IntensityUnavailable
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 DAY_H = 24
 

@@ -34,12 +34,10 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from app.domain.arrays import Floats, Ints
 from app.domain.directive import L0
 from app.domain.errors import InvalidInput, OptimizerFailed
 from app.domain.footprint import Hardware
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 TOLERANCE = 1e-6
 

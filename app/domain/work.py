@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from app.domain.arrays import Floats, Ints
 from app.domain.batch import Schedule
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 SAFE_SHARE = 0.5
 """Share of the measured capacity with which every deadline must be within reach."""
@@ -24,6 +21,11 @@ S_PER_H = 3600.0
 
 ROUNDING = 1e-6
 """Requests: an hour that a shard fills exactly must take it. Hours: what ends exactly when it is due is not late."""
+
+
+def lengths_h(starts_h: Floats) -> Floats:
+    """How long each hour of a horizon lasts (H): the first is what is left of the present one."""
+    return np.append(np.diff(starts_h), 1.0)
 
 
 def margin_h(window_h: float) -> float:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
-from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Floats, Work
+from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Work, lengths_h
 
 
 def choose_zones(
@@ -42,7 +43,7 @@ class _ZoneLedger:
     """What is left of every zone's hours while batches choose, each with the rank of its deadline."""
 
     def __init__(self, capacity: Mapping[str, float], starts_h: Floats, due_h: Floats) -> None:
-        hours = np.append(np.diff(starts_h), 1.0)
+        hours = lengths_h(starts_h)
         self._capacity = capacity
         self._starts_h = starts_h
         self._free = {zone: devices * hours * S_PER_H for zone, devices in capacity.items()}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.domain.batch import COMPLETION_WINDOWS
-from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint
+from app.domain.batch import LONGEST_WINDOW_H
+from app.domain.intensity import Basis, Forecast, IntensityPoint
 from app.domain.units import hour_of
 from app.grid.series import hours_in
-
-LONGEST_WINDOW_H = COMPLETION_WINDOWS[1] // HOUR
 
 
 class StaticProvider:

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection
 
+from app.domain.arrays import Floats
+from app.domain.batch import LONGEST_WINDOW_H
 from app.domain.errors import IntensityUnavailable, SproutError
-from app.domain.forecast import LONGEST_PAST_H, Floats, forecast, mape
+from app.domain.forecast import LONGEST_PAST_H, forecast, mape
 from app.domain.intensity import HOUR, Basis, Forecast
 from app.domain.units import hour_of
 from app.grid.failures import Failures
@@ -27,7 +29,6 @@ _failures = Failures()
 BUILT_IN = "built-in"
 """The provider of forecasts that are learned from the stored past."""
 
-HORIZON_H = 168
 PREFERRED = timedelta(hours=24)
 """A provider's own forecast goes before the built-in one while it is not older than this."""
 SERVES = timedelta(days=7)
@@ -116,7 +117,7 @@ def built_in(connection: Connection, basis: Basis, zone: str, now: datetime) -> 
         provider=BUILT_IN,
         issued_at=now,
         start=hour + HOUR if is_known else hour,
-        intensity_g_per_kwh=forecast(past if is_known else past[:-1], HORIZON_H).tolist(),
+        intensity_g_per_kwh=forecast(past if is_known else past[:-1], LONGEST_WINDOW_H).tolist(),
     )
 
 
@@ -140,7 +141,7 @@ def at(connection: Connection, basis: Basis, zone: str, now: datetime) -> Expect
 
 
 def expected(
-    connection: Connection, settings: Settings, zone: str, now: datetime, hours: int = HORIZON_H
+    connection: Connection, settings: Settings, zone: str, now: datetime, hours: int = LONGEST_WINDOW_H
 ) -> Sequence[ExpectedHour]:
     """Hour by hour from the present one on, `hours` at most: without a gap, and empty where nothing is known.
 

@@ -65,7 +65,7 @@ def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hinds
         schedule=batch.schedule,
         promised_g=promise["footprint_g"] * ran / promise["requests"],
         actual_g=sum(hour.operational_g + hour.embodied_g for hour in hours),
-        share_as_promised=_overlap(_placed(promise["hours"], ran), hours, ran, home),
+        share_as_promised=_overlap(_placed(promise["hours"], ran), hours, ran),
         at_once_g=emitted(_placed(promise["at_once"], ran)),
         cleanest_g=emitted(_cleanest({key: known[key] for key in known if key[0] in allowed}, promise, batch, ran)),
         intensity_basis=basis,
@@ -81,8 +81,8 @@ def _placed(hours: Sequence[Mapping[str, Any]], ran: int) -> Mapping[tuple[str, 
     return found
 
 
-def _overlap(promised: Mapping[tuple[str, datetime], float], hours: Sequence[HourTotal], ran: int, home: str) -> float:
-    return sum(min(promised.get((hour.zone or home, hour.start), 0.0), hour.requests) for hour in hours) / ran
+def _overlap(promised: Mapping[tuple[str, datetime], float], hours: Sequence[HourTotal], ran: int) -> float:
+    return sum(min(promised.get((hour.zone, hour.start), 0.0), hour.requests) for hour in hours) / ran
 
 
 def _figures(

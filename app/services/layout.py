@@ -14,7 +14,7 @@ from app.domain.admission import admit
 from app.domain.batch import Schedule
 from app.domain.deferral import Placement
 from app.domain.intensity import HOUR
-from app.domain.work import Demand, Work, margin_h
+from app.domain.work import Demand, Work
 from app.domain.workload import DEFAULT_WORKLOAD
 from app.services.context import Context
 from app.services.outlook import Kind, Outlook, look_ahead
@@ -123,11 +123,10 @@ def _wanted(settings: Settings, part: Open) -> Sequence[str]:
 def _work(settings: Settings, outlook: Outlook, part: Open, zones: Sequence[str]) -> Work:
     """As the planner sees it. What runs already counts whole, at once, and stays where it is."""
     batch = part.batch
-    margin = margin_h((batch.expires_at - batch.created_at) / HOUR)
     gb = batch.bytes / BYTES_PER_GB / max(batch.total, 1)
     return Work(
         requests=np.array([shard.requests for shard in part.shards], dtype=np.int64),
-        due_h=(batch.expires_at - outlook.now) / HOUR - margin,
+        due_h=(batch.due_at - outlook.now) / HOUR,
         schedule=Schedule.ASAP if part.runs_in else batch.schedule,
         demand={zone: _demand(settings, outlook, zone, part, gb) for zone in zones},
         promised=batch.promised,

@@ -11,8 +11,9 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Connection
 
+from app.domain.arrays import Floats
 from app.domain.attribution import Use
-from app.domain.batch import COMPLETION_WINDOWS
+from app.domain.batch import LONGEST_WINDOW_H
 from app.domain.directive import L0
 from app.domain.errors import IntensityUnavailable, InvalidInput, OptimizerFailed
 from app.domain.expected_use import UseCurve, mean_use, use_curve
@@ -20,7 +21,6 @@ from app.domain.footprint import Hardware
 from app.domain.intensity import HOUR
 from app.domain.policy import Known, only
 from app.domain.units import hour_of
-from app.domain.work import Floats
 from app.domain.workload import floor_of
 from app.services import capacity, forecasts, intensity, observation
 from app.services.capacity import Capacity
@@ -29,7 +29,7 @@ from app.services.observation import Situation
 from app.settings import Settings
 from app.store import ledger, mixes, profiles
 
-HORIZON_H = COMPLETION_WINDOWS[1] // HOUR + 1
+HORIZON_H = LONGEST_WINDOW_H + 1
 """The longest completion window, and what is left of the present hour."""
 
 RECENT = 1000

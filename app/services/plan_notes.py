@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from app.domain.batch import Schedule
 from app.domain.intensity import HOUR
-from app.domain.work import margin_h
+from app.domain.work import lengths_h
 from app.services.layout import Layout, Open, Placed
 from app.services.outlook import Outlook
 from app.settings import Settings
@@ -163,8 +163,7 @@ def planned_hours(outlook: Outlook, parts: Sequence[Placed]) -> Sequence[Planned
 def run_at_once(outlook: Outlook, home: str, part: Open, requests: int) -> Sequence[PlannedHour]:
     """The hours in which that many requests would run from now on, if the default zone ran nothing else."""
     use = outlook.mean_use(home, part.kinds)
-    lengths_h = np.append(np.diff(outlook.starts_h), 1.0)
-    room = outlook.zones[home].capacity.devices * lengths_h * HOUR.total_seconds() / use.device_s
+    room = outlook.zones[home].capacity.devices * lengths_h(outlook.starts_h) * HOUR.total_seconds() / use.device_s
     upto = np.minimum(np.cumsum(room), requests)
     upto[-1] = requests
     numbers = np.diff(np.rint(upto), prepend=0.0)
@@ -211,8 +210,8 @@ def _requests_per_h(outlook: Outlook, home: str, part: Open) -> float:
 def _reason(outlook: Outlook, part: Open, hours: Sequence[PlannedHour], late_h: float, *, promised: bool) -> str:
     batch = part.batch
     if late_h > 0 or not promised:
-        margin = timedelta(hours=margin_h((batch.expires_at - batch.created_at) / HOUR))
-        end = batch.expires_at - margin + timedelta(hours=min(late_h, LATEST_H))
+        margin = batch.expires_at - batch.due_at
+        end = batch.due_at + timedelta(hours=min(late_h, LATEST_H))
         return (
             "At half the measured capacity, and after what is promised to others, this batch would end at "
             f"{_time(end)}; its completion window closes at {_time(batch.expires_at)}, and the last "

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.errors import InvalidInput
 from app.domain.optimizer import QUALITY_WORTH, FloorMode, FloorRule
 from app.domain.policy import CONFIDENCE, Base, Co2Opt, DirectivePolicy, Policy, SproutStatic, sprout
-from app.simulation.dataset import Dataset, Floats, Recording, ZoneMonth, load
+from app.simulation.dataset import Dataset, Recording, ZoneMonth, load
 from app.simulation.oracle import replay_oracle
 from app.simulation.outcome import Outcome
 from app.simulation.partition import Partition, Workloads, cells, partition

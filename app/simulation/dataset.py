@@ -26,12 +26,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.arrays import Floats, Ints
 from app.domain.errors import ConfigurationError, InvalidInput
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.gold import is_correct
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 CHECKABLE = 0.9
 """A workload has an accuracy only if this share of its references can be checked."""

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.attribution import Use
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
 from app.domain.footprint import Hardware
 from app.domain.work import S_PER_H, Demand
-from app.simulation.dataset import Dataset, Floats, load
+from app.simulation.dataset import Dataset, load
 from app.simulation.foresight import DAY_H, Forecasts, Foresight, foresight, read_forecasts
 from app.simulation.rolling import Batch, Rolling
 from app.simulation.site import IDLE_W, Site

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from app.domain.arrays import Floats, Ints
 from app.domain.attribution import Use
 from app.domain.directive import L0
 from app.domain.policy import Known
 from app.domain.preference import Quality, from_picks, stratified
-from app.simulation.dataset import Floats, Ints, Recording
+from app.simulation.dataset import Recording
 from app.simulation.partition import Classes
 
 NEVER = -np.inf

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.errors import InvalidInput
 from app.domain.forecast import forecast, seasonal_naive
-from app.simulation.dataset import Floats
 
 DAY_H, BLOCK_H = 24, 96
 COLUMNS = ("actual_carbon_intensity_lifecycle", "forecasted_carbon_intensity_lifecycle")

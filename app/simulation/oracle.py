@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.attribution import Use
 from app.domain.footprint import Hardware
 from app.domain.oracle import deal
 from app.domain.policy import Known, Observation, sprout
 from app.domain.preference import from_picks
 from app.domain.units import JOULES_PER_KWH
-from app.simulation.dataset import Floats, Recording
+from app.simulation.dataset import Recording
 from app.simulation.outcome import Outcome
 from app.simulation.replay import Month
 

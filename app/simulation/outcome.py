@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.directive import L0
 from app.domain.footprint import Hardware
 from app.domain.units import JOULES_PER_KWH
-from app.simulation.dataset import Floats, Recording
+from app.simulation.dataset import Recording
 from app.simulation.partition import Partition
 
 

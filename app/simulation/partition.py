@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
+from app.domain.arrays import Floats, Ints
 from app.domain.directive import L0
 from app.domain.workload import floor_of
-from app.simulation.dataset import Floats, Ints, Recording
+from app.simulation.dataset import Recording
 
 
 class Workloads(StrEnum):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.attribution import Use
 from app.domain.footprint import Hardware
 from app.domain.oracle import deal
@@ -26,7 +27,7 @@ from app.domain.policy import Base, Co2Opt, Decision, Known, ModelOpt, Observati
 from app.domain.preference import from_picks
 from app.domain.trigger import PublishedTrigger
 from app.domain.units import JOULES_PER_KWH
-from app.simulation.dataset import Dataset, Floats, ZoneMonth
+from app.simulation.dataset import Dataset, ZoneMonth
 
 SERVICE = "service"
 PROMPTS_A_ROUND = 1000

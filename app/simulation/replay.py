@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.footprint import Hardware
 from app.domain.policy import Observation, Policy
 from app.domain.trigger import Opening, Trigger, gate_is_open
 from app.domain.units import JOULES_PER_KWH
-from app.simulation.dataset import Floats, Recording
+from app.simulation.dataset import Recording
 from app.simulation.evidence import EvidenceBook
 from app.simulation.outcome import Bill, Evaluation, Outcome
 from app.simulation.partition import Partition, cells

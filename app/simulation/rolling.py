@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.admission import admit
+from app.domain.arrays import Floats, Ints
 from app.domain.batch import Schedule
 from app.domain.deferral import Placement
 from app.domain.intensity import HOUR
 from app.domain.shard import URGENT
 from app.domain.work import ROUNDING, S_PER_H, SAFE_SHARE, Demand, Work, margin_h
-from app.simulation.dataset import Floats, Ints
 
 ZONE = "here"
 LEAST_HORIZON_H = 24

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.footprint import Hardware
 from app.domain.work import S_PER_H
-from app.simulation.dataset import Floats
 
 IDLE_W = 80.0
 """Of an A100 whose engine waits with a model loaded, an assumption put together from two sources: 52 to 54 W without a

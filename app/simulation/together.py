@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
 from app.domain.expected_use import UseCurve, use_curve
@@ -21,7 +22,7 @@ from app.domain.policy import Decision, Observation, Policy
 from app.domain.work import Demand
 from app.simulation import comparison as comparisons
 from app.simulation.comparison import Comparison, Row, conditions_of, dataset_of, policy_of, row_of
-from app.simulation.dataset import Floats, Recording, ZoneMonth
+from app.simulation.dataset import Recording, ZoneMonth
 from app.simulation.deferral import Load, Stretch, deadlines, savings, stretch_of
 from app.simulation.foresight import Forecasts, Foresight, foresight
 from app.simulation.outcome import Bill, Evaluation, Outcome, at_l0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 
 from app.domain.batch import BatchStatus, Schedule
 from app.domain.shard import ShardState
+from app.domain.work import margin_h
 from app.store.tables import batches, files, shards
 
 
@@ -45,6 +46,12 @@ class OpenBatch:
     total: int
     promised: bool
     """Whether its newest plan keeps its deadline."""
+
+    @property
+    def due_at(self) -> datetime:
+        """When it is planned to end at the latest: a margin before its window closes."""
+        window_h = (self.expires_at - self.created_at) / timedelta(hours=1)
+        return self.expires_at - timedelta(hours=margin_h(window_h))
 
 
 class OpenShard(NamedTuple):

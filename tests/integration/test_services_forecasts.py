@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from app.domain.batch import LONGEST_WINDOW_H as HORIZON_H
 from app.domain.errors import IntensityUnavailable, InvalidInput
 from app.domain.intensity import HOUR, Basis, Forecast, IntensityPoint
 from app.grid.static import StaticProvider
 from app.services import forecasts, grid, intensity
-from app.services.forecasts import BUILT_IN, ENOUGH_SCORES, HORIZON_H, ExpectedHour
+from app.services.forecasts import BUILT_IN, ENOUGH_SCORES, ExpectedHour
 from app.store import forecasts as stored
 from app.store import intensity as hours
 from app.store.forecasts import Score

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.admission import MOST_TRIALS, Admission, admit
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
-from app.domain.work import Demand, Floats, Work
+from app.domain.work import Demand, Work
 
 HOURS = 24
 STARTS: Floats = np.arange(HOURS, dtype=np.float64)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.deferral import Placement, plan
 from app.domain.errors import InvalidInput
-from app.domain.work import Demand, Floats, Work, margin_h
+from app.domain.work import Demand, Work, margin_h
 
 HOURS = 12
 STARTS = np.arange(float(HOURS))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.arrays import Floats
 from app.domain.errors import IntensityUnavailable
-from app.domain.forecast import FADING_PER_H, Floats, forecast, mape, seasonal_naive
+from app.domain.forecast import FADING_PER_H, forecast, mape, seasonal_naive
 
 NAN = float("nan")
 DAY = 200 + 100 * np.sin(np.arange(24) * 2 * np.pi / 24)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.domain.arrays import Floats
 from app.domain.errors import InvalidInput
 from app.domain.forecast import forecast, seasonal_naive
-from app.simulation.dataset import Floats
 from app.simulation.foresight import BLOCK_H, COLUMNS, DAY_H, Forecasts, foresight, padded, read_forecasts
 
 SERIES = np.random.default_rng(0).uniform(100, 300, 300)

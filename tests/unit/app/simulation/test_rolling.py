@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.work import Demand
-from app.simulation.dataset import Floats
 from app.simulation.rolling import Batch, Rolling, _Queue
 
 DEVICE_S = 36.0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.domain.arrays import Floats
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
 from app.domain.expected_use import NODES
@@ -15,7 +16,6 @@ from app.domain.optimizer import FloorRule
 from app.domain.policy import Base, Decision, DirectivePolicy, Observation, Policy
 from app.simulation.comparison import Comparison, Row
 from app.simulation.comparison import run as compare
-from app.simulation.dataset import Floats
 from app.simulation.deferral import WINDOW_H, Load, Stretch
 from app.simulation.foresight import Forecasts, foresight
 from app.simulation.partition import Workloads, partition
