@@ -182,8 +182,8 @@ def _hindsight_lines(reports: Sequence[Figures]) -> Iterable[str]:
             continue
         actual = found["actual_g"]
         line = (
-            f"It waited for cleaner hours: {grams(actual)}, planned were {grams(found['promised_g'])}; "
-            f"{found['share_as_promised']:.0%} of the requests ran in the hours of the first plan."
+            f"It waited for cleaner hours: {grams(actual)}, planned were {grams(found['planned_g'])}; "
+            f"{found['share_as_planned']:.0%} of the requests ran in the hours of the first plan."
         )
         if found["at_once_g"] is not None:
             line += f" Run at once, the same would have been {grams(found['at_once_g'])} (estimate)."

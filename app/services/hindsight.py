@@ -25,10 +25,10 @@ class Hindsight:
     """Grams are of the requests that ran since the first plan, at the figures of their hours as they are known now."""
 
     schedule: Schedule
-    promised_g: float
+    planned_g: float
     """What the first plan expected of as many requests."""
     actual_g: float
-    share_as_promised: float
+    share_as_planned: float
     """Share of the requests that ran in the hours, and zones, of the first plan."""
     at_once_g: float | None
     """What they would have emitted from the first plan on without waiting, with the energy that they took; None where
@@ -40,14 +40,14 @@ class Hindsight:
 
 def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hindsight | None:
     """None for a batch that was never planned, of which nothing ran yet, or whose figures have several bases."""
-    promise = batch.promise
-    if not promise:
+    first = batch.first_plan
+    if not first:
         return None
-    hours = ledger.by_hour(connection, batch.id, since=datetime.fromisoformat(promise["planned_at"]))
+    hours = ledger.by_hour(connection, batch.id, since=datetime.fromisoformat(first["planned_at"]))
     if not hours:
         return None
     try:
-        basis = one_basis([promise["intensity_basis"], *(hour.intensity_basis for hour in hours)])
+        basis = one_basis([first["intensity_basis"], *(hour.intensity_basis for hour in hours)])
     except MixedBases:
         return None
     ran = sum(hour.requests for hour in hours)
@@ -63,11 +63,11 @@ def look_back(connection: Connection, settings: Settings, batch: Batch) -> Hinds
 
     return Hindsight(
         schedule=batch.schedule,
-        promised_g=promise["footprint_g"] * ran / promise["requests"],
+        planned_g=first["footprint_g"] * ran / first["requests"],
         actual_g=sum(hour.operational_g + hour.embodied_g for hour in hours),
-        share_as_promised=_overlap(_placed(promise["hours"], ran), hours, ran),
-        at_once_g=emitted(_placed(promise["at_once"], ran)),
-        cleanest_g=emitted(_cleanest({key: known[key] for key in known if key[0] in allowed}, promise, batch, ran)),
+        share_as_planned=_overlap(_placed(first["hours"], ran), hours, ran),
+        at_once_g=emitted(_placed(first["at_once"], ran)),
+        cleanest_g=emitted(_cleanest({key: known[key] for key in known if key[0] in allowed}, first, batch, ran)),
         intensity_basis=basis,
     )
 
@@ -81,8 +81,8 @@ def _placed(hours: Sequence[Mapping[str, Any]], ran: int) -> Mapping[tuple[str, 
     return found
 
 
-def _overlap(promised: Mapping[tuple[str, datetime], float], hours: Sequence[HourTotal], ran: int) -> float:
-    return sum(min(promised.get((hour.zone, hour.start), 0.0), hour.requests) for hour in hours) / ran
+def _overlap(planned: Mapping[tuple[str, datetime], float], hours: Sequence[HourTotal], ran: int) -> float:
+    return sum(min(planned.get((hour.zone, hour.start), 0.0), hour.requests) for hour in hours) / ran
 
 
 def _figures(
@@ -98,16 +98,16 @@ def _figures(
 
 
 def _cleanest(
-    known: Mapping[tuple[str, datetime], float], promise: Mapping[str, Any], batch: Batch, ran: int
+    known: Mapping[tuple[str, datetime], float], first: Mapping[str, Any], batch: Batch, ran: int
 ) -> Mapping[tuple[str, datetime], float]:
     """The cleanest hours from the first plan on, each as full as the default zone's capacity allows."""
-    planned_at = datetime.fromisoformat(promise["planned_at"])
+    planned_at = datetime.fromisoformat(first["planned_at"])
     left = float(ran)
     found: dict[tuple[str, datetime], float] = {}
     for key in sorted(known, key=lambda key: (known[key], key[1])):
         length = (min(key[1] + HOUR, batch.expires_at) - max(key[1], planned_at)) / HOUR
         if length > 0 and left > 0:
-            found[key] = min(left, promise["requests_per_h"] * length)
+            found[key] = min(left, first["requests_per_h"] * length)
             left -= found[key]
     if left > 0 and found:
         found[max(found, key=lambda key: known[key])] += left

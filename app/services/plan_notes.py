@@ -1,6 +1,6 @@
 """What a batch says of its plan: until when it waits and why, when it ends, and what it is expected to emit.
 
-The newest note is the batch's `plan`; the first is kept as its `promise`, to be held against what came of it.
+The newest note is the batch's `plan`; the first is kept as its `first_plan`, to be held against what came of it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Note:
 def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime) -> None:
     """Only why there is no plan."""
     note = {"planned_at": now.isoformat(), "held": 0, "waiting_until": None, "reason": UNMEASURED}
-    plans.note(connection, {part.batch.id: note for part in found}, promise=False)
+    plans.note(connection, {part.batch.id: note for part in found}, first=False)
 
 
 def put(connection: Connection, settings: Settings, layout: Layout) -> None:
@@ -84,9 +84,9 @@ def put(connection: Connection, settings: Settings, layout: Layout) -> None:
     for placed in layout.placed:
         parts[placed.part.batch.id].append(placed)
     notes = {batch_id: asdict(note_of(settings, layout.outlook, own)) for batch_id, own in parts.items()}
-    plans.note(connection, notes, promise=True)
+    plans.note(connection, notes, first=True)
     waiting = {part.batch.id: _stranded(settings, layout.outlook, part) for part in layout.stranded}
-    plans.note(connection, {key: note for key, note in waiting.items() if key not in notes}, promise=False)
+    plans.note(connection, {key: note for key, note in waiting.items() if key not in notes}, first=False)
 
 
 def _stranded(settings: Settings, outlook: Outlook, part: Open) -> Mapping[str, Any]:

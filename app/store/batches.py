@@ -47,7 +47,7 @@ class Batch:
     """Where it may run, the default zone if empty."""
     composition: Sequence[Mapping[str, Any]] = ()
     """`workload`, `pinned_level`, `requests`: how many of its lines are alike; empty until it is validated."""
-    promise: Mapping[str, Any] | None = None
+    first_plan: Mapping[str, Any] | None = None
     """The first plan: `app.services.deferral` says what is in it."""
     plan: Mapping[str, Any] | None = None
     """The newest one."""

@@ -149,14 +149,14 @@ def place(connection: Connection, planned: Sequence[Planned], now: datetime) -> 
     )
 
 
-def note(connection: Connection, notes: Mapping[str, Mapping[str, Any]], *, promise: bool) -> None:
-    """Keep batches' newest plans, by batch id; with `promise`, also as the first one of those that have none yet."""
+def note(connection: Connection, notes: Mapping[str, Mapping[str, Any]], *, first: bool) -> None:
+    """Keep batches' newest plans, by batch id; with `first`, also as the first one of those that have none yet."""
     if not notes:
         return
     new = bindparam("new", type_=batches.c.plan.type)
     values: dict[str, Any] = {"plan": new}
-    if promise:
-        values["promise"] = func.coalesce(batches.c.promise, new)
+    if first:
+        values["first_plan"] = func.coalesce(batches.c.first_plan, new)
     connection.execute(
         update(batches).where(batches.c.id == bindparam("batch")).values(**values),
         [{"batch": batch_id, "new": plan} for batch_id, plan in sorted(notes.items())],

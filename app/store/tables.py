@@ -79,7 +79,7 @@ batches = Table(
     # Requests per workload, counted once by validation.
     Column("composition", JSONB, nullable=False, server_default="[]"),
     # The first plan, to be held against what came of it, and the newest one, to say why it waits.
-    Column("promise", JSONB(none_as_null=True)),
+    Column("first_plan", JSONB(none_as_null=True)),
     Column("plan", JSONB(none_as_null=True)),
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),

@@ -78,7 +78,7 @@ def _schedule_batches() -> None:
     op.add_column("batches", sa.Column("schedule", sa.Text(), server_default="asap", nullable=False))
     op.add_column("batches", sa.Column("zones", sa.ARRAY(sa.Text(), dimensions=1), server_default="{}", nullable=False))
     op.add_column("batches", sa.Column("composition", postgresql.JSONB(), server_default="[]", nullable=False))
-    op.add_column("batches", sa.Column("promise", postgresql.JSONB(), nullable=True))
+    op.add_column("batches", sa.Column("first_plan", postgresql.JSONB(), nullable=True))
     op.add_column("batches", sa.Column("plan", postgresql.JSONB(), nullable=True))
     op.create_check_constraint(op.f("ck_batches_schedule_known"), "batches", "schedule IN ('asap', 'carbon')")
     op.add_column("shards", sa.Column("requests", sa.Integer(), nullable=True))
@@ -132,7 +132,7 @@ def downgrade() -> None:
     )
     for column in ("start_by", "zone", "requests"):
         op.drop_column("shards", column)
-    for column in ("schedule", "zones", "composition", "promise", "plan"):
+    for column in ("schedule", "zones", "composition", "first_plan", "plan"):
         op.drop_column("batches", column)
     op.drop_index("ix_results_zone_finished_at", table_name="results")
     for column in ("first_operational_g", "pue"):

@@ -106,6 +106,6 @@ def test_a_report_says_what_waiting_brought(api: Api, desk: Desk, engine: EchoEn
     desk.work(desk.worker(engine))
     found = api.get(f"/sprout/v1/batches/{batch_id}/report")["hindsight"]
     assert set(found) == {
-        "schedule", "promised_g", "actual_g", "share_as_promised", "at_once_g", "cleanest_g", "intensity_basis",
+        "schedule", "planned_g", "actual_g", "share_as_planned", "at_once_g", "cleanest_g", "intensity_basis",
     }  # fmt: skip
-    assert (found["schedule"], found["share_as_promised"]) == ("asap", 1.0)
+    assert (found["schedule"], found["share_as_planned"]) == ("asap", 1.0)

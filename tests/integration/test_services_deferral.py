@@ -122,7 +122,7 @@ def test_where_nothing_is_measured_a_batch_runs_at_once_and_says_so(desks: Desks
     found = shown(desk, batch.id)
     assert found["reason"].startswith("No request of this model was measured yet")
     assert (found["held"], found["waiting_until"], found["footprint_g"], found["in_time"]) == (0, None, None, None)
-    assert desk.batch(batch.id).promise is None
+    assert desk.batch(batch.id).first_plan is None
 
 
 def test_once_something_is_measured_what_is_left_is_held(desks: Desks, engine: EchoEngine) -> None:
@@ -144,9 +144,9 @@ def test_once_something_is_measured_what_is_left_is_held(desks: Desks, engine: E
     assert rung(desk) == others
     desk.work(worker)
     assert desk.batch(batch.id).completed == 40
-    promise = desk.batch(batch.id).promise
-    assert promise is not None
-    assert promise["requests"] == 30
+    first = desk.batch(batch.id).first_plan
+    assert first is not None
+    assert first["requests"] == 30
 
 
 def test_a_released_batch_is_rung_for_at_once(desk: Desk) -> None:

@@ -32,7 +32,7 @@ def planned(hour: int, requests: int, zone: str = "A") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def promise(**changes: Any) -> dict[str, Any]:
+def first_plan(**changes: Any) -> dict[str, Any]:
     """Ten requests of a kilowatt-hour each in the third hour instead of in the first."""
     return {
         "planned_at": NOON.isoformat(), "requests": 10, "footprint_g": 900.0, "intensity_basis": "lifecycle-average",
@@ -59,7 +59,12 @@ def desk(desks: Desks) -> Desk:
 
 
 def store(desk: Desk, rows: Sequence[dict[str, Any]], **changes: Any) -> Batch:
-    values: dict[str, Any] = {"promise": promise(), "schedule": Schedule.CARBON, "in_progress_at": NOON, **changes}
+    values: dict[str, Any] = {
+        "first_plan": first_plan(),
+        "schedule": Schedule.CARBON,
+        "in_progress_at": NOON,
+        **changes,
+    }
     with desk.context.database.transaction() as connection:
         batch = store_batch(connection, lines=[a_request(number) for number in range(1, len(rows) + 1)], **values)
         results.record(connection, [a_result(batch, number, **row) for number, row in enumerate(rows, 1)])
@@ -79,19 +84,19 @@ def found(desk: Desk, rows: Sequence[dict[str, Any]], **changes: Any) -> Hindsig
 def test_a_plan_that_was_kept(desk: Desk) -> None:
     hindsight = found(desk, [ran(2.5, 100.0)] * 10)
     assert (hindsight.schedule, hindsight.intensity_basis) == (Schedule.CARBON, "lifecycle-average")
-    assert (hindsight.promised_g, hindsight.actual_g, hindsight.share_as_promised) == (900.0, 1010.0, 1.0)
+    assert (hindsight.planned_g, hindsight.actual_g, hindsight.share_as_planned) == (900.0, 1010.0, 1.0)
     assert hindsight.at_once_g == pytest.approx(3010.0)
     assert hindsight.cleanest_g == pytest.approx(510.0)
 
 
 def test_what_ran_in_other_hours_or_zones_was_not_as_promised(desk: Desk) -> None:
     rows = [*[ran(2.9, 100.0)] * 4, *[ran(1.0, 200.0)] * 3, *[ran(2.0, 40.0, "B")] * 3]
-    assert found(desk, rows).share_as_promised == pytest.approx(0.4)
+    assert found(desk, rows).share_as_planned == pytest.approx(0.4)
 
 
 def test_a_part_of_a_batch_is_held_against_the_plan_of_as_many(desk: Desk) -> None:
     hindsight = found(desk, [ran(2.0, 100.0)] * 4)
-    assert (hindsight.promised_g, hindsight.share_as_promised) == (360.0, 1.0)
+    assert (hindsight.planned_g, hindsight.share_as_planned) == (360.0, 1.0)
     assert hindsight.at_once_g == pytest.approx(4 * 301)
 
 
@@ -103,17 +108,17 @@ def test_failed_requests_that_ran_count_and_those_that_never_ran_do_not(desk: De
         results.fail_unanswered(connection, batch.id, code="batch_expired", message="Late.", now=NOON)
     hindsight = reporting.report(desk.context, TENANT, batch.id).hindsight
     assert hindsight is not None
-    assert (hindsight.actual_g, hindsight.promised_g, hindsight.share_as_promised) == (404.0, 360.0, 1.0)
+    assert (hindsight.actual_g, hindsight.planned_g, hindsight.share_as_planned) == (404.0, 360.0, 1.0)
 
 
 def test_the_cleanest_hours_hold_no_more_than_the_machine_can_run(desk: Desk) -> None:
-    hindsight = found(desk, [ran(2.0, 100.0)] * 10, promise=promise(requests_per_h=4.0))
+    hindsight = found(desk, [ran(2.0, 100.0)] * 10, first_plan=first_plan(requests_per_h=4.0))
     assert hindsight.cleanest_g == pytest.approx(4 * 50 + 4 * 100 + 2 * 200 + 10)
 
 
 def test_of_the_first_hour_only_what_was_left_counts(desk: Desk) -> None:
-    begun = promise(planned_at=(NOON + 3.5 * HOUR).isoformat(), requests_per_h=4.0, at_once=[planned(3, 10)])
-    hindsight = found(desk, [ran(3.6, 50.0)] * 2, promise=begun, in_progress_at=NOON + 3.5 * HOUR)
+    begun = first_plan(planned_at=(NOON + 3.5 * HOUR).isoformat(), requests_per_h=4.0, at_once=[planned(3, 10)])
+    hindsight = found(desk, [ran(3.6, 50.0)] * 2, first_plan=begun, in_progress_at=NOON + 3.5 * HOUR)
     assert hindsight.cleanest_g == pytest.approx(2 * 51)
     assert hindsight.at_once_g == pytest.approx(2 * 51)
 
@@ -140,7 +145,7 @@ def test_figures_are_those_that_are_known_by_now(desk: Desk) -> None:
 
 
 def test_where_an_hour_is_missing_nothing_is_made_up(desk: Desk) -> None:
-    hindsight = found(desk, [ran(2.0, 100.0)] * 10, promise=promise(at_once=[planned(0, 5), planned(9, 5)]))
+    hindsight = found(desk, [ran(2.0, 100.0)] * 10, first_plan=first_plan(at_once=[planned(0, 5), planned(9, 5)]))
     assert hindsight.at_once_g is None
     assert hindsight.cleanest_g == pytest.approx(510.0)
 
@@ -151,7 +156,7 @@ def test_where_no_hour_is_known_nothing_is_made_up(desks: Desks) -> None:
     assert (hindsight.at_once_g, hindsight.cleanest_g, hindsight.actual_g) == (None, None, 1010.0)
 
 
-@pytest.mark.parametrize("changes", [{"promise": None}, {"promise": None, "schedule": Schedule.ASAP}])
+@pytest.mark.parametrize("changes", [{"first_plan": None}, {"first_plan": None, "schedule": Schedule.ASAP}])
 def test_a_batch_that_was_never_planned_has_no_hindsight(desk: Desk, changes: dict[str, Any]) -> None:
     assert look_back(desk, [ran(2.0, 100.0)] * 10, **changes) is None
 
@@ -159,7 +164,7 @@ def test_a_batch_that_was_never_planned_has_no_hindsight(desk: Desk, changes: di
 def test_a_batch_of_which_nothing_ran_has_no_hindsight(desk: Desk) -> None:
     assert look_back(desk, []) is None
     with desk.context.database.transaction() as connection:
-        batch = store_batch(connection, lines=3, promise=promise())
+        batch = store_batch(connection, lines=3, first_plan=first_plan())
         results.fail_unanswered(connection, batch.id, code="batch_expired", message="Late.", now=NOON)
     assert reporting.report(desk.context, TENANT, batch.id).hindsight is None
 
@@ -189,8 +194,8 @@ def test_from_submission_to_report(desks: Desks, engine: EchoEngine) -> None:
     desk.work(desk.worker(engine))
     hindsight = reporting.report(desk.context, TENANT, batch.id).hindsight
     assert hindsight is not None
-    assert hindsight.promised_g == pytest.approx(20 * (0.01 * 50 + 36 * desk.context.hardware.embodied_g_per_device_s))
-    assert hindsight.share_as_promised == 1.0
+    assert hindsight.planned_g == pytest.approx(20 * (0.01 * 50 + 36 * desk.context.hardware.embodied_g_per_device_s))
+    assert hindsight.share_as_planned == 1.0
     priced = desk.rows("SELECT sum(operational_g + embodied_g) FROM results")[0]
     assert hindsight.actual_g == pytest.approx(priced)
     assert hindsight.at_once_g is not None
@@ -207,4 +212,4 @@ def test_a_released_batch_keeps_its_promise_on_record(desks: Desks, engine: Echo
     desk.work(desk.worker(engine))
     hindsight = reporting.report(desk.context, TENANT, batch.id).hindsight
     assert hindsight is not None
-    assert (hindsight.schedule, hindsight.share_as_promised) == (Schedule.ASAP, 0.0)
+    assert (hindsight.schedule, hindsight.share_as_planned) == (Schedule.ASAP, 0.0)

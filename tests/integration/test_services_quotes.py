@@ -78,9 +78,9 @@ def test_a_quote_says_what_the_batch_then_promises(desk: Desk) -> None:
     found = quote(desk, window="12h").options[-1]
     content = jsonl(line(f"r{number}") for number in range(100))
     batch = desk.validated(content, completion_window="12h", metadata={"sprout_schedule": "carbon"})
-    assert batch.promise is not None
+    assert batch.first_plan is not None
     for name in ("expected_end", "in_time", "reason", "footprint_g"):
-        assert batch.promise[name] == getattr(found, name), name
+        assert batch.first_plan[name] == getattr(found, name), name
 
 
 def test_what_is_open_already_takes_its_room(desk: Desk) -> None:

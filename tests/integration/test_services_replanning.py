@@ -77,10 +77,10 @@ def test_the_first_plan_stays_the_promise(desk: Desk) -> None:
     desk.expect(AFTERNOON)
     deferral.replan(desk.context)
     found = desk.batch(batch.id)
-    assert found.promise == batch.promise
-    assert found.promise is not None
+    assert found.first_plan == batch.first_plan
+    assert found.first_plan is not None
     assert found.plan is not None
-    assert (found.promise["waiting_until"], found.plan["waiting_until"]) == (
+    assert (found.first_plan["waiting_until"], found.plan["waiting_until"]) == (
         (NOON + 5 * HOUR).isoformat(),
         (NOON + 2 * HOUR).isoformat(),
     )
@@ -134,11 +134,11 @@ def test_planning_again_without_news_writes_no_shard(desk: Desk) -> None:
     desk.validated(requests(20))
     query = "SELECT xmin::text, shards::text FROM shards ORDER BY id"
     before = desk.rows(query)
-    plans = desk.rows("SELECT plan, promise FROM batches ORDER BY id")
+    plans = desk.rows("SELECT plan, first_plan FROM batches ORDER BY id")
     for _ in range(2):
         deferral.replan(desk.context)
         assert desk.rows(query) == before
-        assert desk.rows("SELECT plan, promise FROM batches ORDER BY id") == plans
+        assert desk.rows("SELECT plan, first_plan FROM batches ORDER BY id") == plans
     desk.clock.advance(seconds=30)
     deferral.replan(desk.context)
     assert desk.rows(query) == before

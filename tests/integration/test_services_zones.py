@@ -221,7 +221,7 @@ def test_a_report_prices_each_zone_with_its_own_figures(desk: Desk, other: Desk,
     assert figures == [("A", 300.0, 100), ("B", 100.0, 100)]
     found = reporting.report(desk.context, TENANT, batch.id).hindsight
     assert found is not None
-    assert found.share_as_promised == 1.0
+    assert found.share_as_planned == 1.0
 
 
 def test_waiting_for_another_zone_says_where(desk: Desk) -> None:

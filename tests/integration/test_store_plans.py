@@ -54,9 +54,9 @@ def test_open_batches_are_those_in_progress(connection: Connection) -> None:
         assert (found.id, found.schedule, list(found.zones)) == (kept.id, Schedule.CARBON, ["A", "B"])
         assert (found.bytes, found.total, found.composition) == (1000, 25, [{"workload": "x"}])
         assert not found.promised
-        plans.note(connection, {kept.id: {"promised": True}}, promise=True)
+        plans.note(connection, {kept.id: {"promised": True}}, first=True)
         assert plans.open_batches(connection, lock=lock)[0].promised
-        plans.note(connection, {kept.id: {"reason": "none yet"}}, promise=False)
+        plans.note(connection, {kept.id: {"reason": "none yet"}}, first=False)
 
 
 def test_open_shards_have_not_ended(connection: Connection) -> None:
@@ -136,12 +136,12 @@ def test_a_shard_that_is_leased_meanwhile_is_left_alone(database: Database) -> N
 def test_only_the_first_note_is_the_promise(connection: Connection) -> None:
     batch = store_batch(connection)
     other = store_batch(connection)
-    plans.note(connection, {batch.id: {"reason": "unmeasured"}}, promise=False)
-    assert batches.get(connection, TENANT, batch.id).promise is None
+    plans.note(connection, {batch.id: {"reason": "unmeasured"}}, first=False)
+    assert batches.get(connection, TENANT, batch.id).first_plan is None
     for number in (1, 2):
-        plans.note(connection, {batch.id: {"number": number}}, promise=True)
+        plans.note(connection, {batch.id: {"number": number}}, first=True)
     found = batches.get(connection, TENANT, batch.id)
-    assert (found.plan, found.promise) == ({"number": 2}, {"number": 1})
+    assert (found.plan, found.first_plan) == ({"number": 2}, {"number": 1})
     assert batches.get(connection, TENANT, other.id).plan is None
 
 

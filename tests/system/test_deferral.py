@@ -181,7 +181,7 @@ def test_a_batch_is_held_and_runs_in_the_clean_hours(engine_server: OpenAIServer
         assert "sprout.refresh" in run.stack.logs("scheduler")
         followed = run.report(batch_id)["hindsight"]
         assert followed["schedule"] == "carbon"
-        assert followed["share_as_promised"] > 0.5
+        assert followed["share_as_planned"] > 0.5
 
 
 def high_low(hour: int) -> float:

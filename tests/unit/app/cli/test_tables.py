@@ -48,7 +48,7 @@ def report(levels: list[dict[str, Any]], l0: list[dict[str, Any]] | None = None,
 
 def hindsight(**changes: Any) -> dict[str, Any]:
     return {
-        "schedule": "carbon", "promised_g": 4.0, "actual_g": 5.0, "share_as_promised": 0.75, "at_once_g": 9.0,
+        "schedule": "carbon", "planned_g": 4.0, "actual_g": 5.0, "share_as_planned": 0.75, "at_once_g": 9.0,
         "cleanest_g": 4.5, "intensity_basis": "lifecycle-average", **changes,
     }  # fmt: skip
 
