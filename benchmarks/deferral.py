@@ -15,7 +15,7 @@ The machines are so many times the fewest with which all deadlines would be kept
 first and at once. Half of them fail for good, in every `--every`th hour and in the one in which most is held: unnoticed
 by the planner, or known to it from then on. A batch is *told* if its deadline is not promised at admission; it may be
 *promised* later. Then so few machines that not all deadlines can be kept, and a batch that is too big for its window.
-A batch has `--shards` shards, which are not interrupted: one that runs on all machines delays a promise by its length.
+A shard (`--shards` a batch) is not interrupted: one that runs on all machines delays a promise by its length.
 """
 
 from __future__ import annotations
@@ -174,13 +174,11 @@ def halved(rolling: Rolling, now: int, devices: float, measured: float) -> np.nd
     end = min(now + DRAIN_H, forked.used_s.shape[1])
     forked.run(range(now, end), measured=measured, devices=devices / 2)
     due = np.array([batch.due_h for batch in forked.batches])
-    missed = forked.missed & (due > now) & (due <= end)
-    return counted(missed, forked)
+    return counted(forked.missed & (due > now) & (due <= end), forked)
 
 
 def counted(missed: np.ndarray, rolling: Rolling) -> np.ndarray:
-    """All, and those of them that were promised."""
-    return np.array([missed.sum(), (missed & rolling.promised).sum()])
+    return np.array([missed.sum(), (missed & rolling.promised).sum()])  # all, and those of them that were promised
 
 
 def shown(both: np.ndarray) -> str:
@@ -235,8 +233,7 @@ def too_big(scenario: Scenario, expected: Expected, every: int, number: int) -> 
     devices = ROOMS[0] * scenario.least()
     tried = range(24, scenario.last_h - DRAIN_H, every)
     counts = {"all": np.zeros(2, np.int64), "half": np.zeros(2, np.int64)}
-    told = 0
-    requests = int(TOO_BIG_H * SAFE_SHARE * devices * S_PER_H / MEAN_S)
+    told, requests = 0, int(TOO_BIG_H * SAFE_SHARE * devices * S_PER_H / MEAN_S)
     for now in tried:
         big = Batch(at_h=now, requests=shards(requests, number), window_h=SHORT_H)
         more = scenario.with_batch(big, MEAN_S)
@@ -271,9 +268,9 @@ def tables(options: argparse.Namespace) -> Iterator[tuple[str, Mapping[str, Mapp
             devices = room * scenario.least()
             tried = {kind: try_out(scenario, see, devices, options.every) for kind, see in expected.items()}
             yield f"{name}, {room:g} times the fewest machines", tried
-    few = {name: too_little(scenarios[name], expected["perfect"]) for name in scenarios}
+    seen, cleaner = expected["perfect"], expected["ever cleaner"]
+    few = {name: too_little(each, seen) for name, each in scenarios.items()}
     yield f"{SCARCE:g} times the fewest machines", few
-    cleaner = expected["ever cleaner"]
     big = {name: too_big(each, cleaner, options.every, options.shards) for name, each in scenarios.items()}
     yield "a batch that is too big", big
 
@@ -288,10 +285,9 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=20, help="of a batch")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    for path in (options.dataset, options.requests):
-        if not path.exists():
-            print(f"Skipped: there is nothing at {path}.")
-            return
+    if absent := [path for path in (options.dataset, options.requests) if not path.exists()]:
+        print(f"Skipped: there is nothing at {absent[0]}.")
+        return
     found = {}
     for title, rows in tables(options):
         show(title, rows)

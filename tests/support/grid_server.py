@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from app.domain.intensity import HOUR, IntensityPoint
 from app.domain.units import hour_of
 from tests.support.clock import NOON, FakeClock
+from tests.support.loopback import LoopbackServer
 
 Grid = Mapping[str, Mapping[datetime, float]]
 """Grams per kWh by zone and hour."""
@@ -74,19 +74,17 @@ DRIP_HEADERS = Response(status=-4)
 Source = Callable[[Request], Response]
 
 
-class GridServer:
+class GridServer(LoopbackServer):
     def __init__(self, source: Source) -> None:
+        super().__init__(_handler(self))
         self.source = source
         self.first: deque[Response] = deque()
         """Answers that go out before the source is asked."""
         self.requests: list[Request] = []
-        self.closing = threading.Event()
-        self._http = _Http(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return self.address
 
     @property
     def paths(self) -> list[str]:
@@ -99,23 +97,6 @@ class GridServer:
     def respond(self, request: Request) -> Response:
         self.requests.append(request)
         return self.first.popleft() if self.first else self.source(request)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nX-Long: \r\n\r\n"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.support.loopback import LoopbackServer
 
 HANG = "[hang]"
 """A prompt with this word is never answered."""
@@ -33,37 +33,23 @@ Script = Callable[[dict[str, Any]], Response | None]
 """Sees each request's body; None leaves the request to the server's own rules."""
 
 
-class OpenAIServer:
+class OpenAIServer(LoopbackServer):
     """`with OpenAIServer() as server:` and point a client at `server.url`. Without a script it echoes the prompt.
 
     Tokens are words: an echo costs as many as it has, and `max_tokens` cuts it.
     """
 
     def __init__(self, on_request: Script | None = None, *, port: int = 0) -> None:
+        super().__init__(_handler(self), port=port)
         self.on_request = on_request
         self.requests: list[dict[str, Any]] = []
         """The bodies received so far, in order of arrival."""
         self.headers: list[dict[str, str]] = []
         """Their HTTP headers, names in lower case."""
-        self._closing = threading.Event()
-        self._http = _Http(("127.0.0.1", port), _handler(self))
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        return f"{self.address}/v1"
 
     def respond(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Response | None:
         """The answer to one POST; None if it is not answered before the server closes."""
@@ -73,7 +59,7 @@ class OpenAIServer:
         if scripted is not None:
             return scripted
         if HANG in prompt_of(body).split():
-            self._closing.wait()
+            self.closing.wait()
             return None
         status, answer = echo(path, body)
         return Response(status=status, body=answer)
@@ -115,13 +101,6 @@ def echo(path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         "choices": choices,
         "usage": usage,
     }
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    # An idle keep-alive connection must not hold up the end of a test.
-    block_on_close = False
-    request_queue_size = 128
 
 
 def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
