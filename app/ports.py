@@ -39,9 +39,10 @@ class Engine(Protocol):
     ) -> Generator[Sequence[Completion], None, None]:
         """Run `requests` and yield each exactly once, in groups, in the order in which they finish.
 
-        Yields at least every `wait_s` seconds, an empty group if nothing finished, so that the caller can renew
-        its lease. A request that runs longer than `timeout_s` is aborted and becomes a completion with status 408;
-        one with an unusable parameter becomes a 400. Closing the iterator aborts what is still in flight.
+        They start in the order given. A group is what finished within `wait_s` seconds, nothing included, so that the
+        caller can renew its lease; it comes sooner only if it is the last. A request that runs longer than `timeout_s`
+        is aborted and becomes a completion with status 408; one with an unusable parameter becomes a 400. Closing the
+        iterator aborts what is still in flight.
 
         Raises:
             EngineFailed: the engine is gone; what was not yielded has not been answered.

@@ -36,6 +36,9 @@ BASES: Mapping[str, Sequence[Basis]] = {
 """The bases in which each provider gives its figures, its default first."""
 
 
+FACTORY = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+"""Where an engine of one's own comes from: a function that is given the settings and returns an `Engine`."""
+
 ZONE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Zones are part of queue names."""
 
@@ -64,7 +67,11 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(1_000_000_000, gt=0, description="largest upload")
     max_line_bytes: int = Field(1_000_000, gt=0, description="longest line of an input file")
 
-    engine: Literal["vllm", "openai"] = Field("vllm", description="vLLM in this worker, or a remote OpenAI server")
+    engine: str = Field(
+        "vllm",
+        pattern=rf"^(vllm|openai|{FACTORY})$",
+        description="`vllm` in this worker, `openai` for a remote server, or `module:function` for one of your own",
+    )
     model: str = Field(BUNDLED_MODEL, description="bundled model, a local model folder or a Hugging Face name")
     model_name: str | None = Field(None, description="name by which clients ask for the model; unset: from `model`")
     engine_url: str | None = Field(None, description="base URL of the remote engine, such as http://host:8000/v1")
@@ -138,8 +145,8 @@ class Settings(BaseSettings):
     clock_speed: float = Field(1.0, gt=0, description="rehearsals: how many times as fast as real time passes")
     clock_start: datetime | None = Field(None, description="rehearsals: the real moment from which it does")
 
-    shard_size: int = Field(64, gt=0, description="requests in a shard")
-    shards_in_flight: int = Field(3, gt=0, description="shards a generation worker runs at once")
+    shard_size: int = Field(256, gt=0, description="requests in a shard")
+    shards_in_flight: int = Field(4, gt=0, description="shards a generation worker runs at once")
     lease_s: float = Field(60.0, gt=0, description="a shard whose worker was silent for this long is run again")
     tick_s: float = Field(5.0, gt=0, description="how often lost work is looked for")
     resend_s: float = Field(60.0, gt=0, description="a task not started after this long is sent again")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -21,6 +23,7 @@ from app.services.accounting import WINDOW_S, Accountant
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.services.generation import Worker
+from app.services.pace import Pace
 from app.settings import Settings, load
 
 log = logging.getLogger(__name__)
@@ -69,7 +72,8 @@ def start(sender: str, instance: Any, **_: object) -> None:
         # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.
         log.exception("this worker cannot start")
         raise SystemExit(1) from exc
-    _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant)
+    pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
+    _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant, pace=pace)
     threading.Thread(target=_keep_settling, args=(_worker,), daemon=True, name="meter").start()
 
 
@@ -122,6 +126,8 @@ def build_engine(settings: Settings) -> Engine:
             api_key=settings.engine_key.get_secret_value() if settings.engine_key else None,
             concurrency=settings.engine_max_seqs,
         )
+    if ":" in settings.engine:
+        return _own_engine(settings)
     from workers.engines.vllm import VllmEngine
 
     return VllmEngine(
@@ -133,6 +139,17 @@ def build_engine(settings: Settings) -> Engine:
         kv_cache_gb=settings.kv_cache_gb,
         options=settings.engine_args,
     )
+
+
+def _own_engine(settings: Settings) -> Engine:
+    module, _, function = settings.engine.partition(":")
+    try:
+        factory: Callable[[Settings], Engine] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as exc:
+        raise ConfigurationError(
+            f"SPROUT_ENGINE={settings.engine} cannot be imported ({exc}): put the module on PYTHONPATH."
+        ) from exc
+    return factory(settings)
 
 
 def build_meter(settings: Settings, engine: Engine) -> Meter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -33,6 +34,15 @@ class AfterLoss(StrEnum):
     RETRY = "retry"
     HALVE = "halve"
     POISON = "poison"
+
+
+def fair_share(requests: int, workers: int) -> int:
+    """How many of the requests that are left the next worker takes, so that all end at about the same time.
+
+    Half of an equal part: pieces shrink towards the end, and one that lands on a slow worker is small by then. Source:
+    factoring, Hummel, Schonberg and Flynn (1992).
+    """
+    return math.ceil(requests / (2 * workers))
 
 
 def is_suspect(losses: int) -> bool:

@@ -57,7 +57,7 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
     model: str | None = None
     with ExitStack() as stack:
         targets = {good: stack.enter_context(context.files.create(ids[good])) for good in ids}
-        for _, result in stack.enter_context(closing(results.in_line_order(connection, batch.id))):
+        for result in stack.enter_context(closing(results.in_line_order(connection, batch.id))):
             good = result.status_code == 200
             sizes[good] += targets[good].write(_line(result))
             lines[good] += 1

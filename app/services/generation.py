@@ -5,31 +5,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import Connection
 
 from app.domain.attribution import Use
-from app.domain.completion import Completion, EngineRequest
-from app.domain.directive import L0, Placement, draw_level, place
+from app.domain.completion import Completion
 from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailable
 from app.domain.intensity import Basis, Origin
 from app.domain.shard import is_suspect
-from app.domain.workload import floor_of
 from app.ports import EnergyBasis, Engine
 from app.services import intensity
 from app.services.accounting import Accountant
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
 from app.services.isolation import Isolation
+from app.services.leasing import LeasedShard, engine_request, lease
+from app.services.pace import Hold, Pace
 from app.services.reconciliation import end_if_answered
-from app.settings import BUNDLED_MODEL, Settings
-from app.store import mixes, requests, results, shards
-from app.store.mixes import DirectiveMix
-from app.store.requests import StoredRequest
+from app.store import requests, results, shards, sharing
 from app.store.results import Result
-from app.store.shards import Lease
+from app.store.shards import Shard
 
 log = logging.getLogger(__name__)
 
@@ -46,26 +46,10 @@ class Worker:
     name: str
     engine: Engine
     accountant: Accountant
+    pace: Pace
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set on shutdown: shards are given back instead of finished."""
     isolation: Isolation = field(default_factory=Isolation)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A request with its level."""
-
-    request: StoredRequest
-    level: int
-    probability: float
-    mix_id: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeasedShard:
-    lease: Lease
-    drawn: Mapping[str, Drawn]
-    """By the key under which the engine knows the request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +65,47 @@ class Price:
 
 
 def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
-    """Answer what is unanswered in a shard; does nothing if it is not to be had.
+    """Answer what is unanswered in a shard, and what else is left while this worker has nothing to do; does nothing if
+    the shard is not to be had.
 
     Raises:
         EngineFailed: the engine is gone. The shard counts as lost by it.
     """
+    spare: str | None = shard_id
+    while spare is not None and _run(context, worker, spare):
+        spare = _spare(context, worker)
+
+
+def _spare(context: Context, worker: Worker) -> str | None:
+    """What an idle worker takes without being rung for: a shard whose bell rang elsewhere, or a copy of the slowest."""
+    if not worker.pace.is_starved:
+        return None
+    settings, now = context.settings, context.clock.now()
+    with context.database.transaction() as connection:
+        waiting = shards.waiting(connection, place=settings.place, limit=1, now=now, resend=None)
+        if waiting:
+            return waiting[0].id
+        return sharing.copy_slowest(connection, place=settings.place, owner=worker.name, now=now)
+
+
+def _run(context: Context, worker: Worker, shard_id: str) -> bool:
+    """Whether the shard was to be had."""
     alone = False
     while True:
-        with worker.isolation.hold(alone=alone):
+        with worker.pace.hold(worker.stopping) as hold, worker.isolation.hold(alone=alone):
             if worker.stopping.is_set():
                 with context.database.transaction() as connection:
                     shards.unsend(connection, [shard_id])
-                return
+                return False
             # Asked only now: a shard can become a suspect while it waits for its place.
             if not alone and is_suspect(_losses(context, shard_id)):
                 alone = True
                 continue
-            shard = lease(context, worker, shard_id)
+            shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, smallest=worker.pace.smallest)
             if shard is not None:
-                _run(context, worker, shard)
-            return
+                hold.took(len(shard.drawn))
+                _generate(context, worker, shard, hold)
+            return shard is not None
 
 
 def _losses(context: Context, shard_id: str) -> int:
@@ -108,10 +113,12 @@ def _losses(context: Context, shard_id: str) -> int:
         return shards.losses(connection, shard_id)
 
 
-def _run(context: Context, worker: Worker, shard: LeasedShard) -> None:
+def _generate(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> None:
+    if shard.was_cut:
+        ring_for_shards(context)
     worker.accountant.settle()
     try:
-        if _answer(context, worker, shard):
+        if _answer(context, worker, shard, hold):
             end_if_answered(context, shard.lease.shard.batch_id)
             ring_for_shards(context)
     except EngineUnavailable as exc:
@@ -137,74 +144,39 @@ def _lapse(context: Context, shard: LeasedShard) -> None:
         log.warning("the lease of shard %s runs out by itself: %s", shard.lease.shard.id, exc.message)
 
 
-def _answer(context: Context, worker: Worker, shard: LeasedShard) -> bool:
-    """Generate and record until the shard is done; False if it was given up before."""
+class Standing(StrEnum):
+    """Of a shard, after a group of results."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    LOST = "lost"
+    """The lease is another's, or nobody's: nothing was written."""
+
+
+def _answer(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> bool:
+    """Generate and record until the shard has ended; False if it was given up before."""
     inputs = [engine_request(context.settings, shard, key) for key in shard.drawn]
+    left = len(inputs)
+    if not left:
+        return record(context, worker, shard, (), done=True) is Standing.ENDED
     timeout_s = context.settings.request_timeout_s
     with closing(worker.engine.generate(inputs, timeout_s=timeout_s, wait_s=GROUP_S)) as groups:
         for group in groups:
-            if not record(context, worker, shard, group):
-                return False
+            left -= len(group)
+            standing = record(context, worker, shard, group, done=not left)
+            hold.answered(len(group))
+            if standing is not Standing.RUNNING:
+                return standing is Standing.ENDED
             if worker.stopping.is_set():
-                give_back(context, shard)
-                return False
-    return record(context, worker, shard, (), done=True)
-
-
-def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None:
-    """Take the shard and draw a level for each request that has no result yet."""
-    settings, now = context.settings, context.clock.now()
-    with context.database.transaction() as connection:
-        found = shards.lease(
-            connection,
-            shard_id,
-            place=settings.place,
-            owner=worker.name,
-            now=now,
-            duration=settings.lease,
-        )
-        if found is None:
-            return None
-        shard = found.shard
-        waiting = requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line)
-        known = mixes.current(connection, shard.tenant_id, settings.zone)
-    # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
-    current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
-    drawn = {
-        f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
-    }
-    return LeasedShard(lease=found, drawn=drawn)
-
-
-def _draw(request: StoredRequest, batch_id: str, current: Mapping[str, DirectiveMix], levels: int) -> Drawn:
-    mix = current.get(request.workload)
-    if request.pinned_level is not None or mix is None:
-        # A level that the settings no longer have becomes the nearest one.
-        level = min(request.pinned_level or L0, levels - 1)
-        return Drawn(request=request, level=level, probability=1.0, mix_id=None)
-    level = draw_level(mix.probabilities, request_key=f"{batch_id}/{request.custom_id}", mix_id=mix.id)
-    return Drawn(request=request, level=level, probability=mix.probabilities[level], mix_id=mix.id)
-
-
-def placement(settings: Settings) -> Placement:
-    """Where this model obeys a directive: measured for the bundled model, the system message otherwise."""
-    if settings.placement is not None:
-        return settings.placement
-    return Placement.USER if settings.model == BUNDLED_MODEL else Placement.SYSTEM
-
-
-def engine_request(settings: Settings, shard: LeasedShard, key: str) -> EngineRequest:
-    """The request with the directive of its level in place."""
-    drawn = shard.drawn[key]
-    texts = settings.workload_directives.get(floor_of(drawn.request.workload), settings.directives)
-    body = place(drawn.request.body, texts[drawn.level], placement(settings))
-    return EngineRequest(key=key, endpoint=shard.lease.endpoint, body=body)
+                break
+    give_back(context, shard)
+    return False
 
 
 def record(
     context: Context, worker: Worker, shard: LeasedShard, group: Sequence[Completion], *, done: bool = False
-) -> bool:
-    """Write a group of results and renew the lease, or end it; False if the lease is lost and nothing was written.
+) -> Standing:
+    """Write a group of results and renew the lease, or end it.
 
     Waits for a PostgreSQL that is away, as long as the lease would have lasted.
     """
@@ -222,11 +194,12 @@ def record(
 
 def _write(
     context: Context, worker: Worker, shard: LeasedShard, charged: Sequence[tuple[Completion, Use]], *, done: bool
-) -> bool:
+) -> Standing:
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        if not shards.hold(connection, shard.lease):
-            return False
+        held = shards.hold(connection, shard.lease)
+        if held is None:
+            return Standing.LOST
         figure = intensity.current(connection, settings, settings.zone, now)
         price = Price(
             energy_basis=worker.accountant.basis,
@@ -238,7 +211,8 @@ def _write(
         )
         rows = [_result(context, shard, completion, use, price) for completion, use in charged]
         written = results.record(connection, rows)
-        failed = sum(row.status_code != 200 for row in rows if row.custom_id in written)
+        failed = sum(row.status_code != 200 for row in rows if row.line in written)
+        done = done or (held.twin is not None and _is_answered(connection, shard.lease.shard))
         shards.renew(
             connection,
             shard.lease,
@@ -248,7 +222,14 @@ def _write(
             failed=failed,
             done=done,
         )
-    return True
+        if done and held.twin is not None:
+            shards.close(connection, held.twin)
+    return Standing.ENDED if done else Standing.RUNNING
+
+
+def _is_answered(connection: Connection, shard: Shard) -> bool:
+    """Whether every line has a result, from whichever worker."""
+    return not requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line, 1)
 
 
 def give_back(context: Context, shard: LeasedShard, *, delay_s: float = 0.0) -> None:
@@ -265,6 +246,7 @@ def _result(context: Context, shard: LeasedShard, completion: Completion, use: U
     )
     return Result(
         batch_id=shard.lease.shard.batch_id,
+        line=drawn.request.line,
         custom_id=drawn.request.custom_id,
         tenant_id=shard.lease.shard.tenant_id,
         workload=drawn.request.workload,

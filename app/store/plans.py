@@ -110,7 +110,12 @@ def open_shards(connection: Connection) -> Sequence[OpenShard]:
             shards.c.start_by,
         )
         .join(batches, batches.c.id == shards.c.batch_id)
-        .where(batches.c.status == BatchStatus.IN_PROGRESS, shards.c.state != ShardState.DONE)
+        # A copy's lines are planned with the shard that it is a copy of.
+        .where(
+            batches.c.status == BatchStatus.IN_PROGRESS,
+            shards.c.state != ShardState.DONE,
+            shards.c.copy_of.is_(None),
+        )
         .order_by(shards.c.batch_id, shards.c.first_line)
     )
     return [OpenShard(*row) for row in connection.execute(query)]

@@ -60,15 +60,16 @@ def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iter
     return number
 
 
-def unanswered(connection: Connection, batch_id: str, first_line: int, last_line: int) -> Sequence[StoredRequest]:
-    """The requests in [first_line, last_line] that have no result yet, in line order."""
-    answered = exists().where(
-        and_(results.c.batch_id == requests.c.batch_id, results.c.custom_id == requests.c.custom_id)
-    )
+def unanswered(
+    connection: Connection, batch_id: str, first_line: int, last_line: int, limit: int | None = None
+) -> Sequence[StoredRequest]:
+    """The first `limit` requests in [first_line, last_line] that have no result yet, in line order."""
+    answered = exists().where(and_(results.c.batch_id == requests.c.batch_id, results.c.line == requests.c.line))
     query = (
         select(requests.c.line, requests.c.custom_id, requests.c.workload, requests.c.pinned_level, requests.c.body)
         .where(requests.c.batch_id == batch_id, requests.c.line.between(first_line, last_line), ~answered)
         .order_by(requests.c.line)
+        .limit(limit)
     )
     return [StoredRequest(**row) for row in connection.execute(query).mappings()]
 
@@ -85,7 +86,7 @@ def recently_answered(
             results.c.energy_j,
             results.c.mix_id.is_not(None).label("drawn"),
         )
-        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.custom_id == results.c.custom_id))
+        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
         .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
         .order_by(results.c.finished_at.desc())
         .limit(limit)

@@ -1,13 +1,14 @@
-"""Results: one per (batch, custom_id), first write wins. Their rows are the ledger."""
+"""Results: one per request of a batch, first write wins. Their rows are the ledger."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, literal, select, true
+from sqlalchemy import JSON, Connection, Text, and_, bindparam, cast, column, exists, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.profile import Profile
@@ -17,7 +18,9 @@ from app.store.tables import requests, responses, results
 @dataclass(frozen=True, kw_only=True)
 class Result:
     batch_id: str
+    line: int
     custom_id: str
+    """Kept with the request."""
     tenant_id: str
     workload: str
     status_code: int | None
@@ -47,24 +50,37 @@ class Result:
     """What it was priced with at first, where its hour's figure has changed since."""
 
 
-def record(connection: Connection, rows: Sequence[Result]) -> frozenset[str]:
-    """Write results that are not there yet; returns the custom_ids that were written.
+_COLUMNS = tuple(column.name for column in results.c)
+
+
+def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
+    """Write results that are not there yet; returns the lines that were written.
 
     All rows belong to one batch.
     """
     if not rows:
         return frozenset()
-    narrow = [{name: value for name, value in vars(row).items() if name != "body"} for row in rows]
-    statement = insert(results).on_conflict_do_nothing().returning(results.c.custom_id)
-    written = frozenset(connection.execute(statement, narrow).scalars())
-    bodies = [
-        {"batch_id": row.batch_id, "custom_id": row.custom_id, "tenant_id": row.tenant_id, "body": row.body}
-        for row in rows
-        if row.custom_id in written
-    ]
-    if bodies:
-        connection.execute(insert(responses), bodies)
-    return written
+    # One JSON document in one statement: rows as parameters, or as a COPY into a temporary table, take longer.
+    document = func.json_to_recordset(bindparam("rows", type_=JSON))
+    fields = document.table_valued(*results.c, column("body", Text)).render_derived(with_types=True)
+    new = select(fields).cte("new")
+    written = (
+        insert(results)
+        .from_select(_COLUMNS, select(*(new.c[name] for name in _COLUMNS)))
+        .on_conflict_do_nothing()
+        .returning(results.c.batch_id, results.c.line)
+        .cte("written")
+    )
+    columns = new.c.batch_id, new.c.line, new.c.tenant_id, cast(new.c.body, JSON)
+    bodies = select(*columns).join(written, new.c.line == written.c.line)
+    kept = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
+    statement = kept.returning(responses.c.line)
+    return frozenset(connection.execute(statement, {"rows": [_as_json(row) for row in rows]}).scalars())
+
+
+def _as_json(row: Result) -> Mapping[str, Any]:
+    # The body as a text of its own: read as part of the document, it could not hold a NUL.
+    return {**vars(row), "finished_at": row.finished_at.isoformat(), "body": json.dumps(row.body, ensure_ascii=False)}
 
 
 _UNANSWERED: Mapping[str, Any] = {
@@ -100,45 +116,42 @@ def fail_unanswered(
 
     Returns how many.
     """
-    answered = exists().where(
-        and_(results.c.batch_id == requests.c.batch_id, results.c.custom_id == requests.c.custom_id)
-    )
+    answered = exists().where(and_(results.c.batch_id == requests.c.batch_id, results.c.line == requests.c.line))
     within = requests.c.line.between(*lines) if lines else true()
     constant = {**_UNANSWERED, "error_code": code, "finished_at": now}
     source = select(
         requests.c.batch_id,
-        requests.c.custom_id,
+        requests.c.line,
         requests.c.tenant_id,
         requests.c.workload,
         *(literal(value, results.c[name].type) for name, value in constant.items()),
     ).where(requests.c.batch_id == batch_id, within, ~answered)
-    names = ["batch_id", "custom_id", "tenant_id", "workload", *constant]
+    names = ["batch_id", "line", "tenant_id", "workload", *constant]
     failed = insert(results).from_select(names, source).on_conflict_do_nothing().returning(results).cte("failed")
     bodies = select(
         failed.c.batch_id,
-        failed.c.custom_id,
+        failed.c.line,
         failed.c.tenant_id,
         literal({"code": code, "message": message}, responses.c.body.type),
     )
-    statement = insert(responses).from_select(["batch_id", "custom_id", "tenant_id", "body"], bodies)
-    written = statement.returning(responses.c.custom_id).cte("written")
+    statement = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
+    written = statement.returning(responses.c.line).cte("written")
     return connection.execute(select(func.count()).select_from(written)).scalar_one()
 
 
-def in_line_order(connection: Connection, batch_id: str) -> Generator[tuple[int, Result], None, None]:
-    """Every result of a batch with its line number, streamed; close it when not all of them are taken."""
-    query = (
-        select(requests.c.line, results, responses.c.body)
-        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.custom_id == results.c.custom_id))
-        .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.custom_id == results.c.custom_id))
-        .where(results.c.batch_id == batch_id)
-        .order_by(requests.c.line)
-        .execution_options(yield_per=500)
-    )
+_WHOLE = (
+    select(requests.c.custom_id, results, responses.c.body)
+    .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
+    .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
+)
+
+
+def in_line_order(connection: Connection, batch_id: str) -> Generator[Result, None, None]:
+    """Every result of a batch, streamed; close it when not all of them are taken."""
+    query = _WHOLE.where(results.c.batch_id == batch_id).order_by(results.c.line).execution_options(yield_per=500)
     with connection.execute(query) as found:
         for row in found.mappings():
-            values = dict(row)
-            yield values.pop("line"), Result(**values)
+            yield Result(**row)
 
 
 def measured_profiles(connection: Connection, tenant: str, model: str, since: datetime) -> Sequence[Profile]:
@@ -169,9 +182,7 @@ def measured_profiles(connection: Connection, tenant: str, model: str, since: da
 def finished_since(connection: Connection, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:
     """Results that finished at or after `since`, oldest first."""
     query = (
-        select(results, responses.c.body)
-        .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.custom_id == results.c.custom_id))
-        .where(results.c.batch_id == batch_id, results.c.finished_at >= since)
+        _WHOLE.where(results.c.batch_id == batch_id, results.c.finished_at >= since)
         .order_by(results.c.finished_at)
         .limit(limit)
     )

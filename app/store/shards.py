@@ -22,9 +22,12 @@ class Shard:
     tenant_id: str
     first_line: int
     last_line: int
+    requests: int
     losses: int
     zone: str
     """Where it runs; empty for the default zone."""
+    copy_of: str | None
+    """The shard whose lines it runs too, from behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,16 @@ _SHARD = (
     shards.c.tenant_id,
     shards.c.first_line,
     shards.c.last_line,
+    shards.c.requests,
     shards.c.losses,
     shards.c.zone,
+    shards.c.copy_of,
 )
+
+
+def named(batch_id: str, first: int, last: int, losses: int) -> str:
+    """The id names the batch and the lines, which is what Flower shows."""
+    return f"{batch_id}:{first}-{last}{f'~{losses}' if losses else ''}"
 
 
 def add(
@@ -57,13 +67,10 @@ def add(
     place: str = "",
     losses: int = 0,
 ) -> None:
-    """One pending shard per range of lines, released at once unless a plan says otherwise.
-
-    Its id names the batch and the lines, which is what Flower shows.
-    """
+    """One pending shard per range of lines, released at once unless a plan says otherwise."""
     rows = [
         {
-            "id": f"{batch_id}:{lines.first}-{lines.last}{f'~{losses}' if losses else ''}",
+            "id": named(batch_id, lines.first, lines.last, losses),
             "batch_id": batch_id,
             "tenant_id": tenant,
             "first_line": lines.first,
@@ -95,14 +102,15 @@ def waiting(
     place: str = "",
     limit: int,
     now: datetime,
-    resend: timedelta,
+    resend: timedelta | None,
     only_urgent: bool = False,
 ) -> Sequence[Waiting]:
     """Up to `limit` released shards of a zone to ring for, in the order in which they should run; marks them sent.
 
     First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then the others by
     their lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
-    A shard that was sent is offered again after `resend`: its message may be lost, and a duplicate does no harm.
+    A shard that was sent is offered again after `resend`, None for at once: its message may be lost or wait behind
+    others, and a duplicate does no harm.
     """
     urgent = case((shards.c.start_by <= now + URGENT, shards.c.start_by))
     query = (
@@ -115,7 +123,9 @@ def waiting(
             shards.c.zone == place,
             shards.c.release_at <= now,
             # The last: the clock was set back since.
-            or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend, shards.c.sent_at > now),
+            or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend, shards.c.sent_at > now)
+            if resend is not None
+            else true(),
         )
         .order_by(urgent.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
         .limit(limit)
@@ -166,10 +176,24 @@ def losses(connection: Connection, shard_id: str) -> int:
     return connection.execute(select(shards.c.losses).where(shards.c.id == shard_id)).scalar() or 0
 
 
-def hold(connection: Connection, lease: Lease) -> bool:
-    """Whether the lease is still ours; if so, nobody can take it before this transaction ends."""
-    query = select(shards.c.id).where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
-    return connection.execute(query.with_for_update()).first() is not None
+class Held(NamedTuple):
+    """A lease that is still ours."""
+
+    twin: str | None
+    """The shard with the same lines that another worker runs too: the copy of this one, or what this is a copy of."""
+
+
+def hold(connection: Connection, lease: Lease) -> Held | None:
+    """Whether the lease is still ours; if so, nobody can take it, or end its twin, before this transaction ends."""
+    shard = lease.shard
+    query = select(shards.c.id, shards.c.lease_id).where(
+        or_(shards.c.id == shard.id, shards.c.copy_of == shard.id, shards.c.id == shard.copy_of)
+    )
+    # Both workers lock both, in the same order.
+    found = dict(connection.execute(query.order_by(shards.c.id).with_for_update()).all())
+    if found.pop(shard.id, None) != lease.id:
+        return None
+    return Held(twin=next(iter(found), None))
 
 
 def renew(

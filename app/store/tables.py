@@ -129,6 +129,8 @@ shards = Table(
     Column("lease_owner", Text),
     time("lease_expires_at"),
     Column("losses", Integer, nullable=False, server_default="0"),
+    # A shard that is left at the end of a batch is also run from behind, by a worker that has nothing else to do.
+    Column("copy_of", Text, ForeignKey("shards.id", ondelete="CASCADE")),
     Column("completed", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
     CheckConstraint(one_of("state", ShardState), name="state_legal"),
@@ -138,14 +140,15 @@ shards = Table(
     CheckConstraint("losses >= 0 AND completed >= 0 AND failed >= 0", name="counts_not_negative"),
     Index("ix_shards_waiting", "zone", "release_at", postgresql_where=Column("state", Text) == "pending"),
     Index("ix_shards_leased", "lease_expires_at", postgresql_where=Column("state", Text) == "leased"),
+    Index("ix_shards_copy_of", "copy_of", unique=True, postgresql_where=Column("copy_of", Text).is_not(None)),
 )
 
 results = Table(
     "results",
     metadata,
-    # First write wins: one result per (batch, custom_id), whatever workers do.
+    # First write wins: one result per request, whatever workers do.
     Column("batch_id", Text, primary_key=True),
-    Column("custom_id", Text, primary_key=True),
+    Column("line", Integer, primary_key=True),
     tenant(),
     Column("workload", Text, nullable=False),
     Column("status_code", SmallInteger),
@@ -170,7 +173,7 @@ results = Table(
     Column("first_intensity_g_per_kwh", Float),
     Column("first_operational_g", Float),
     time("finished_at", nullable=False),
-    ForeignKeyConstraint(["batch_id", "custom_id"], ["requests.batch_id", "requests.custom_id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["batch_id", "line"], ["requests.batch_id", "requests.line"], ondelete="CASCADE"),
     CheckConstraint("(status_code IS NULL) <> (error_code IS NULL)", name="status_or_error"),
     CheckConstraint("level >= 0", name="level_not_negative"),
     CheckConstraint("probability > 0 AND probability <= 1", name="probability_in_range"),
@@ -190,10 +193,10 @@ responses = Table(
     "responses",
     metadata,
     Column("batch_id", Text, primary_key=True),
-    Column("custom_id", Text, primary_key=True),
+    Column("line", Integer, primary_key=True),
     tenant(),
     Column("body", JSON, nullable=False),
-    ForeignKeyConstraint(["batch_id", "custom_id"], ["results.batch_id", "results.custom_id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["batch_id", "line"], ["results.batch_id", "results.line"], ondelete="CASCADE"),
 )
 
 windows = Table(

@@ -84,7 +84,7 @@ def test_the_drawn_probability_is_logged(desk: Desk, engine: EchoEngine) -> None
     batch, shard = a_shard(desk, lines=300)
     mix = with_mix(desk, 0.5, 0.3, 0.2)
     generation.run_shard(desk.context, desk.worker(engine), shard)
-    rows = desk.rows("SELECT custom_id, level, probability, mix_id FROM results")
+    rows = desk.rows("SELECT custom_id, level, probability, mix_id FROM results JOIN requests USING (batch_id, line)")
     assert len(rows) == 300
     for custom_id, level, probability, mix_id in rows:
         drawn = draw_level(mix.probabilities, request_key=f"{batch.id}/{custom_id}", mix_id=mix.id)

@@ -51,7 +51,7 @@ def arrives(desk: Desk, hours: float, grams: float, **changes: Any) -> None:
 def ledger(desk: Desk, table: str = "results") -> Sequence[Any]:
     priced = "intensity_g_per_kwh, intensity_origin, first_intensity_g_per_kwh"
     rest = ", operational_g, first_operational_g" if table == "results" else ""
-    return desk.rows(f"SELECT {priced}{rest} FROM {table} ORDER BY {'custom_id' if rest else 'id'}")
+    return desk.rows(f"SELECT {priced}{rest} FROM {table} ORDER BY {'line' if rest else 'id'}")
 
 
 def test_a_row_is_priced_anew_when_its_hour_s_own_figure_comes(desk: Desk) -> None:

@@ -30,14 +30,14 @@ def refused(connection: Connection, constraint: str, action: Callable[[], object
 
 
 def test_a_second_result_for_a_request(connection: Connection, batch: Batch) -> None:
-    row = {name: value for name, value in vars(a_result(batch, 1)).items() if name != "body"}
+    row = {name: value for name, value in vars(a_result(batch, 1)).items() if name in tables.results.c}
     connection.execute(insert(tables.results).values(**row))
     refused(connection, "pk_results", lambda: connection.execute(insert(tables.results).values(**row)))
 
 
 def test_a_second_body_for_a_result(connection: Connection, batch: Batch) -> None:
     results.record(connection, [a_result(batch, 1)])
-    row = {"batch_id": batch.id, "custom_id": "request-1", "tenant_id": batch.tenant_id, "body": {}}
+    row = {"batch_id": batch.id, "line": 1, "tenant_id": batch.tenant_id, "body": {}}
     refused(connection, "pk_responses", lambda: connection.execute(insert(tables.responses).values(**row)))
 
 
@@ -54,7 +54,6 @@ def test_a_result_of_no_request(connection: Connection, batch: Batch) -> None:
         ("probability_in_range", {"probability": 0.0}),
         ("probability_in_range", {"probability": -0.1}),
         ("probability_in_range", {"probability": 1.1}),
-        ("probability_in_range", {"probability": NAN}),
         ("tokens_not_negative", {"prompt_tokens": -1}),
         ("tokens_not_negative", {"completion_tokens": -1}),
         ("use_not_negative", {"energy_j": -0.1}),

@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 
 
 def stored(connection: Connection, batch: Batch) -> dict[str, Result]:
-    return {result.custom_id: result for _, result in results.in_line_order(connection, batch.id)}
+    return {result.custom_id: result for result in results.in_line_order(connection, batch.id)}
 
 
 def test_a_result_comes_back_as_it_was_recorded(connection: Connection) -> None:
@@ -33,7 +33,7 @@ def test_a_result_comes_back_as_it_was_recorded(connection: Connection) -> None:
     mix = store_mix(connection)
     body = {"choices": [{"message": {"content": "Grüße\n\t\\ \"'\u0000 🌱"}}], "usage": {"total_tokens": 5}}
     result = a_result(batch, 1, mix_id=mix.id, level=2, probability=1 / 3, body=body, energy_j=0.1)
-    assert results.record(connection, [result]) == {"request-1"}
+    assert results.record(connection, [result]) == {1}
     assert stored(connection, batch) == {"request-1": result}
 
 
@@ -41,8 +41,8 @@ def test_the_first_result_of_a_request_stays(connection: Connection) -> None:
     batch = store_batch(connection, lines=3)
     first = [a_result(batch, number, body={"by": "first"}) for number in (1, 2)]
     second = [a_result(batch, number, body={"by": "second"}, energy_j=1.0) for number in (2, 3)]
-    assert results.record(connection, first) == {"request-1", "request-2"}
-    assert results.record(connection, second) == {"request-3"}
+    assert results.record(connection, first) == {1, 2}
+    assert results.record(connection, second) == {3}
     assert results.record(connection, second) == frozenset()
     assert {key: result.body["by"] for key, result in stored(connection, batch).items()} == {
         "request-1": "first",
@@ -79,7 +79,7 @@ def test_of_two_workers_at_once_each_request_is_recorded_by_one(database: Databa
     with database.transaction() as connection:
         found = stored(connection, batch)
     assert len(found) == 200
-    assert {key: result.body["by"] for key, result in found.items()} == {
+    assert {result.line: result.body["by"] for result in found.values()} == {
         key: name for name, keys in written.items() for key in keys
     }
 
@@ -95,14 +95,14 @@ def test_the_second_writer_waits_for_the_first(database: Database, first_commits
 
     with ThreadPoolExecutor(1) as pool, database.transaction() as watcher:
         with database.transaction() as first:
-            assert results.record(first, [a_result(batch, 1, body={"by": "first"})]) == {"request-1"}
+            assert results.record(first, [a_result(batch, 1, body={"by": "first"})]) == {1}
             waiting = pool.submit(second)
             eventually(lambda: watcher.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
             if not first_commits:
                 first.rollback()
         written = waiting.result(timeout=20)
     winner = "first" if first_commits else "second"
-    assert written == (frozenset() if first_commits else {"request-1"})
+    assert written == (frozenset() if first_commits else {1})
     with database.transaction() as connection:
         assert stored(connection, batch)["request-1"].body == {"by": winner}
 
@@ -113,7 +113,7 @@ def test_results_come_in_line_order(connection: Connection) -> None:
     store_batch(connection, lines=3)
     shuffled = random.Random(1).sample(numbers, len(numbers))
     results.record(connection, [a_result(batch, number) for number in shuffled])
-    found = [(line, result.custom_id) for line, result in results.in_line_order(connection, batch.id)]
+    found = [(result.line, result.custom_id) for result in results.in_line_order(connection, batch.id)]
     assert found == [(number, f"request-{number}") for number in numbers]
 
 

@@ -71,7 +71,15 @@ def test_a_lease_carries_what_the_worker_needs(connection: Connection, batch: Ba
     lease = take(connection, shard_id(batch, 3, 4), owner="worker-9")
     assert lease.endpoint == batch.endpoint
     assert lease.shard == Shard(
-        id=shard_id(batch, 3, 4), batch_id=batch.id, tenant_id="default", first_line=3, last_line=4, losses=0, zone=""
+        id=shard_id(batch, 3, 4),
+        batch_id=batch.id,
+        tenant_id="default",
+        first_line=3,
+        last_line=4,
+        requests=2,
+        losses=0,
+        zone="",
+        copy_of=None,
     )
     found = row(connection, lease.shard.id)
     assert (found.state, found.lease_id, found.lease_owner) == ("leased", lease.id, "worker-9")

@@ -82,6 +82,7 @@ def a_result(batch: Batch, number: int, **changes: Any) -> Result:
     """An answer to the request in line `number`, with figures that are all different."""
     values: dict[str, Any] = {
         "batch_id": batch.id,
+        "line": number,
         "custom_id": f"request-{number}",
         "tenant_id": batch.tenant_id,
         "workload": "default",

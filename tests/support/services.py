@@ -19,6 +19,7 @@ from app.services import batches, files, finalization, generation, validation
 from app.services.accounting import Accountant
 from app.services.context import Context
 from app.services.generation import Worker
+from app.services.pace import Pace
 from app.settings import Settings
 from app.store import batches as stored_batches
 from app.store import forecasts as stored_forecasts
@@ -113,7 +114,9 @@ class Desk:
 
     def worker(self, engine: Engine, meter: Meter | None = None, name: str = "worker-1") -> Worker:
         accountant = Accountant(self.context, engine, meter or ScriptedMeter(), worker=name)
-        return Worker(name=name, engine=engine, accountant=accountant)
+        settings = self.context.settings
+        pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
+        return Worker(name=name, engine=engine, accountant=accountant, pace=pace)
 
     def work(self, worker: Worker) -> None:
         """Do what the bell rang for, and what that rings for, until it is silent."""

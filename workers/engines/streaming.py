@@ -7,6 +7,7 @@ import logging
 import math
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
@@ -70,7 +71,7 @@ class StreamingEngine(ABC):
         try:
             left = len(requests)
             while left:
-                group, failure = _take(outcomes, wait_s)
+                group, failure = _take(outcomes, left, wait_s)
                 left -= len(group)
                 if group or failure is None:
                     yield group
@@ -201,14 +202,16 @@ def _places(request: EngineRequest) -> int:
     return n if isinstance(n, int) and n > 0 else 1
 
 
-def _take(outcomes: Outcomes, wait_s: float) -> tuple[list[Completion], EngineFailed | None]:
-    """Everything that is ready, at least one outcome if it comes within `wait_s`; stops at a failure."""
+def _take(outcomes: Outcomes, most: int, wait_s: float) -> tuple[list[Completion], EngineFailed | None]:
+    """What ends within `wait_s`, at most so many outcomes; stops at a failure."""
     group: list[Completion] = []
-    try:
-        outcome = outcomes.get(timeout=wait_s)
-        while isinstance(outcome, Completion):
-            group.append(outcome)
-            outcome = outcomes.get_nowait()
-    except queue.Empty:
-        return group, None
-    return group, outcome
+    deadline = time.monotonic() + wait_s
+    while len(group) < most:
+        try:
+            outcome = outcomes.get(timeout=max(deadline - time.monotonic(), 0.0))
+        except queue.Empty:
+            break
+        if isinstance(outcome, EngineFailed):
+            return group, outcome
+        group.append(outcome)
+    return group, None

@@ -1,0 +1,105 @@
+"""Taking a shard, or as much of it as this worker should: its requests, each with a level, in the order to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from app.domain.completion import EngineRequest
+from app.domain.directive import L0, Placement, draw_level, place
+from app.domain.shard import fair_share
+from app.domain.workload import floor_of
+from app.services.context import Context
+from app.settings import BUNDLED_MODEL, Settings
+from app.store import mixes, requests, shards, sharing
+from app.store.mixes import DirectiveMix
+from app.store.requests import StoredRequest
+from app.store.shards import Lease, Shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A request with its level."""
+
+    request: StoredRequest
+    level: int
+    probability: float
+    mix_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeasedShard:
+    lease: Lease
+    drawn: Mapping[str, Drawn]
+    """By the key under which the engine knows the request; in the order in which they should run."""
+    was_cut: bool
+    """Whether a part of it was left to others, who do not know of it yet."""
+
+
+def lease(context: Context, shard_id: str, *, owner: str, limit: int, smallest: int) -> LeasedShard | None:
+    """Take the shard and draw a level for each request that has no result yet; None if it is not to be had.
+
+    At most `limit` requests are taken, and fewer, but `smallest`, when little is left for several workers. The others
+    stay in a shard of their own.
+    """
+    settings, now = context.settings, context.clock.now()
+    with context.database.transaction() as connection:
+        found = shards.lease(connection, shard_id, place=settings.place, owner=owner, now=now, duration=settings.lease)
+        if found is None:
+            return None
+        shard = found.shard
+        if shard.copy_of is None:
+            left = sharing.left(connection, place=settings.place, owner=owner, now=now)
+            if left.others:
+                limit = min(limit, max(fair_share(left.requests + shard.requests, left.others + 1), smallest))
+            waiting, was_cut = _cut(connection, found, limit)
+        else:
+            # The other worker began in front: where the two meet, the shard has ended.
+            waiting, was_cut = _unanswered(connection, shard)[::-1], False
+        known = mixes.current(connection, shard.tenant_id, settings.zone)
+    # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
+    current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
+    drawn = {
+        f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
+    }
+    return LeasedShard(lease=found, drawn=drawn, was_cut=was_cut)
+
+
+def _cut(connection: Connection, found: Lease, limit: int) -> tuple[Sequence[StoredRequest], bool]:
+    """The first `limit` requests without a result, and whether there are more, which become a shard of their own."""
+    waiting = _unanswered(connection, found.shard, limit + 1)
+    if len(waiting) <= limit:
+        return waiting, False
+    sharing.cut(connection, found.shard, at=waiting[limit].line)
+    return waiting[:limit], True
+
+
+def _unanswered(connection: Connection, shard: Shard, limit: int | None = None) -> Sequence[StoredRequest]:
+    return requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line, limit)
+
+
+def _draw(request: StoredRequest, batch_id: str, current: Mapping[str, DirectiveMix], levels: int) -> Drawn:
+    mix = current.get(request.workload)
+    if request.pinned_level is not None or mix is None:
+        # A level that the settings no longer have becomes the nearest one.
+        level = min(request.pinned_level or L0, levels - 1)
+        return Drawn(request=request, level=level, probability=1.0, mix_id=None)
+    level = draw_level(mix.probabilities, request_key=f"{batch_id}/{request.custom_id}", mix_id=mix.id)
+    return Drawn(request=request, level=level, probability=mix.probabilities[level], mix_id=mix.id)
+
+
+def placement(settings: Settings) -> Placement:
+    """Where this model obeys a directive: measured for the bundled model, the system message otherwise."""
+    if settings.placement is not None:
+        return settings.placement
+    return Placement.USER if settings.model == BUNDLED_MODEL else Placement.SYSTEM
+
+
+def engine_request(settings: Settings, shard: LeasedShard, key: str) -> EngineRequest:
+    """The request with the directive of its level in place."""
+    drawn = shard.drawn[key]
+    texts = settings.workload_directives.get(floor_of(drawn.request.workload), settings.directives)
+    body = place(drawn.request.body, texts[drawn.level], placement(settings))
+    return EngineRequest(key=key, endpoint=shard.lease.endpoint, body=body)

@@ -1,0 +1,98 @@
+"""Sharing what is left among workers: shards are cut when they are leased, and the slowest are copied at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, func, insert, literal, select, update
+
+from app.domain.batch import BatchStatus
+from app.domain.shard import ShardState
+from app.store.shards import Shard, named
+from app.store.tables import batches, requests, shards
+
+_SHARED = ("batch_id", "tenant_id", "last_line", "created_at", "release_at", "start_by", "zone", "losses")
+"""What both parts of a shard that is cut have in common."""
+
+
+def cut(connection: Connection, shard: Shard, *, at: int) -> None:
+    """Leave the lines from `at` on to a shard of their own, which waits as this one has waited."""
+    whole = shards.alias()
+    rest = (
+        select(func.count())
+        .where(requests.c.batch_id == shard.batch_id, requests.c.line.between(at, shard.last_line))
+        .scalar_subquery()
+    )
+    values: Mapping[str, ColumnElement[Any]] = {
+        "id": literal(named(shard.batch_id, at, shard.last_line, shard.losses)),
+        "first_line": literal(at),
+        "requests": rest,
+        "state": literal(ShardState.PENDING),
+        **{name: whole.c[name] for name in _SHARED},
+    }
+    source = select(*(value.label(name) for name, value in values.items())).where(whole.c.id == shard.id)
+    connection.execute(insert(shards).from_select(list(values), source))
+    connection.execute(
+        update(shards).where(shards.c.id == shard.id).values(last_line=at - 1, requests=shards.c.requests - rest)
+    )
+
+
+class Left(NamedTuple):
+    """What the workers of a zone have yet to lease."""
+
+    requests: int
+    """At least so many, if there are many."""
+    others: int
+    """Other workers that run shards now."""
+
+
+def left(connection: Connection, *, place: str, owner: str, now: datetime) -> Left:
+    """Released requests that nobody has leased, as seen by the worker `owner`; the one that it leases now is leased."""
+    leased = select(func.count(shards.c.lease_owner.distinct())).where(
+        shards.c.state == ShardState.LEASED, shards.c.zone == place, shards.c.lease_owner != owner
+    )
+    others = connection.execute(leased).scalar_one()
+    # With more shards than that nobody's fair share is less than a shard.
+    pending = (
+        select(shards.c.requests)
+        .where(shards.c.state == ShardState.PENDING, shards.c.zone == place, shards.c.release_at <= now)
+        .limit(2 * (others + 1))
+    ).subquery()
+    number = connection.execute(select(func.coalesce(func.sum(pending.c.requests), 0))).scalar_one()
+    return Left(requests=number, others=others)
+
+
+def copy_slowest(connection: Connection, *, place: str, owner: str, now: datetime) -> str | None:
+    """The id of a new copy of the shard that is furthest from its end, among those that other workers run.
+
+    None where there is none that has no copy yet. Suspects are left alone.
+    """
+    copy = shards.alias()
+    unanswered = shards.c.requests - shards.c.completed - shards.c.failed
+    query = (
+        select(shards)
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(
+            shards.c.state == ShardState.LEASED,
+            shards.c.zone == place,
+            shards.c.lease_owner != owner,
+            shards.c.losses == 0,
+            shards.c.copy_of.is_(None),
+            unanswered > 0,
+            ~select(copy.c.id).where(copy.c.copy_of == shards.c.id).exists(),
+            batches.c.status == BatchStatus.IN_PROGRESS,
+        )
+        .order_by(unanswered.desc(), shards.c.id)
+        .limit(1)
+        .with_for_update(of=shards, skip_locked=True)
+    )
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    copied = ("batch_id", "tenant_id", "first_line", "last_line", "requests", "start_by", "zone")
+    values = {name: row[name] for name in copied} | {"id": f"{row['id']}+", "copy_of": row["id"]}
+    times = {"created_at": now, "release_at": now, "sent_at": now}
+    connection.execute(insert(shards).values(state=ShardState.PENDING, **values, **times))
+    return str(values["id"])
