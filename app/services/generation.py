@@ -78,7 +78,7 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
 
 def _spare(context: Context, worker: Worker) -> str | None:
     """What an idle worker takes without being rung for: a shard whose bell rang elsewhere, or a copy of the slowest."""
-    if not worker.pace.is_starved:
+    if worker.stopping.is_set() or not worker.pace.is_starved:
         return None
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:

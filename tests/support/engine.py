@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from app.domain.completion import Completion, EngineRequest
+from app.settings import Settings
 from tests.support.openai_server import HANG, echo, prompt_of
 from workers.engines.streaming import StreamingEngine, completion
 
@@ -39,3 +42,29 @@ class EchoEngine(StreamingEngine):
         if HANG in prompt_of(request.body).split():
             await asyncio.get_running_loop().create_future()
         return completion(request.key, *echo(request.endpoint, request.body))
+
+
+RUNS_VARIABLE = "TEST_RUNS_FILE"
+"""Names the file in which a `PatientEngine` keeps the prompts that it began with, one a line."""
+
+
+class PatientEngine(EchoEngine):
+    """Takes a little time over each answer, and its file outlives a worker that is killed."""
+
+    def __init__(self, *, slots: int, runs: Path, pause_s: float = 0.05) -> None:
+        self._runs = runs.open("a", buffering=1)
+        self._pause_s = pause_s
+        super().__init__(slots=slots)
+
+    async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
+        print(prompt_of(request.body), file=self._runs)
+        await asyncio.sleep(self._pause_s)
+        return await super().answer(request, timeout_s)
+
+    async def shut(self) -> None:
+        self._runs.close()
+
+
+def patient(settings: Settings) -> PatientEngine:
+    """`SPROUT_ENGINE=tests.support.engine:patient`."""
+    return PatientEngine(slots=settings.engine_max_seqs, runs=Path(os.environ[RUNS_VARIABLE]))

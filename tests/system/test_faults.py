@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from sqlalchemy import text
 
+from app.store.database import Database
 from tests.support.embedded import gone
+from tests.support.engine import RUNS_VARIABLE
 from tests.support.lines import gsm8k_questions, line, read_lines, write_lines
 from tests.support.openai_server import OpenAIServer, prompt_of
 from tests.support.stack import RunningStack
@@ -133,3 +137,41 @@ def test_an_engine_server_that_is_away_costs_time_and_no_line(
     with OpenAIServer(port=port):
         eventually(lambda: state(remote_stack, batch_id)["status"] == "completed", within_s=60)
     assert state(remote_stack, batch_id)["request_counts"] == {"total": 5, "completed": 5, "failed": 0}
+
+
+def leased(stack: RunningStack) -> int:
+    """Requests that workers hold and have not answered."""
+    database = Database(stack.published.urls["database_url"])
+    try:
+        with database.transaction() as connection:
+            query = "SELECT coalesce(sum(requests - completed - failed), 0) FROM shards WHERE state = 'leased'"
+            return int(connection.execute(text(query)).scalar_one())
+    finally:
+        database.close()
+
+
+@pytest.mark.timeout(240)
+def test_workers_killed_at_random_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """What is run twice is what a killed worker had leased, or less."""
+    number, kills = 5000, 3
+    rng = random.Random(20261126)
+    runs = tmp_path / "runs"
+    settings = {"SPROUT_ENGINE": "tests.support.engine:patient", "SPROUT_MODEL_NAME": "echo", "SPROUT_LEASE_S": "3"}
+    with RunningStack(tmp_path / "home", {**settings, RUNS_VARIABLE: str(runs)}) as stack:
+        lines = [line(f"line-{index}", f"word {index}", model="echo") for index in range(number)]
+        batch_id = start_batch(stack, write_lines(tmp_path / "in.jsonl", lines), sprout_level="L0")
+        lost = 0
+        for moment in sorted(rng.uniform(0.05, 0.8) * number for _ in range(kills)):
+            eventually(lambda: answered(stack, batch_id) >= moment, within_s=60)  # noqa: B023
+            kill(stack, GENERATOR)
+            lost += leased(stack)
+        eventually(lambda: state(stack, batch_id)["status"] == "completed", within_s=120)
+        ended = state(stack, batch_id)
+        assert ended["request_counts"] == {"total": number, "completed": number, "failed": 0}
+        found = download(stack, ended["output_file_id"], tmp_path / "out.jsonl")
+    assert [answer["custom_id"] for answer in found] == [f"line-{index}" for index in range(number)]
+    said = [answer["response"]["body"]["choices"][0]["message"]["content"] for answer in found]
+    assert said == [f"word {index}" for index in range(number)]
+    began = runs.read_text().splitlines()
+    assert set(began) == set(said)
+    assert 0 < len(began) - number <= lost

@@ -1,0 +1,145 @@
+"""Cutting a shard that is leased, and copying one that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Connection, select, update
+
+from app.domain.batch import BatchStatus
+from app.domain.shard import Lines, ShardState
+from app.store import plans, shards, sharing
+from app.store.batches import Batch
+from app.store.database import Database
+from app.store.sharing import Left
+from app.store.tables import shards as table
+from tests.support.clock import NOON
+from tests.support.factories import a_request, shard_id, store_batch, take
+
+
+@pytest.fixture
+def batch(connection: Connection) -> Batch:
+    return store_batch(connection, lines=12, ranges=[(1, 8), (9, 12)])
+
+
+def put(connection: Connection, shard: str, **cells: object) -> None:
+    """Bring a shard into a state that it would reach by work."""
+    connection.execute(update(table).where(table.c.id == shard).values(**cells))
+
+
+def lines(connection: Connection) -> Sequence[tuple[int, int, int, str]]:
+    query = select(table.c.first_line, table.c.last_line, table.c.requests, table.c.state).order_by(table.c.first_line)
+    return [tuple(row) for row in connection.execute(query)]
+
+
+def copied(connection: Connection, owner: str = "idle", place: str = "") -> str | None:
+    return sharing.copy_slowest(connection, place=place, owner=owner, now=NOON)
+
+
+def left(connection: Connection, owner: str = "me", place: str = "") -> Left:
+    return sharing.left(connection, place=place, owner=owner, now=NOON)
+
+
+def test_the_rest_of_a_shard_becomes_one_of_its_own(connection: Connection, batch: Batch) -> None:
+    lease = take(connection, shard_id(batch, 1, 8))
+    sharing.cut(connection, lease.shard, at=4)
+    assert lines(connection) == [(1, 3, 3, "leased"), (4, 8, 5, "pending"), (9, 12, 4, "pending")]
+    assert take(connection, shard_id(batch, 4, 8)).shard.requests == 5
+
+
+def test_blank_lines_hold_no_requests(connection: Connection) -> None:
+    batch = store_batch(connection, lines=map(a_request, (2, 3, 7, 9)))
+    shards.add(connection, tenant="default", batch_id=batch.id, ranges=[Lines(2, 9, 4)], now=NOON)
+    sharing.cut(connection, take(connection, shard_id(batch, 2, 9)).shard, at=7)
+    assert lines(connection) == [(2, 6, 2, "leased"), (7, 9, 2, "pending")]
+
+
+def test_the_rest_keeps_its_place_its_time_and_its_losses(connection: Connection) -> None:
+    batch = store_batch(connection, lines=4, ranges=[(1, 4)])
+    cells = {"zone": "FR", "start_by": NOON, "losses": 1}
+    put(connection, shard_id(batch, 1, 4), **cells)
+    lease = take(connection, shard_id(batch, 1, 4), place="FR")
+    sharing.cut(connection, lease.shard, at=3)
+    rest = connection.execute(select(table).where(table.c.first_line == 3)).one()
+    assert (rest.id, rest.zone, rest.start_by, rest.losses) == (f"{batch.id}:3-4~1", "FR", NOON, 1)
+    assert (rest.sent_at, rest.completed, rest.release_at, rest.created_at) == (None, 0, NOON, NOON)
+
+
+def test_what_is_left_is_what_nobody_has_leased(connection: Connection, batch: Batch) -> None:
+    assert left(connection) == Left(requests=12, others=0)
+    take(connection, shard_id(batch, 1, 8), owner="me")
+    assert left(connection) == Left(requests=4, others=0)
+    assert left(connection, owner="you") == Left(requests=4, others=1)
+    assert left(connection, place="FR") == Left(requests=0, others=0)
+
+
+def test_the_shard_that_is_furthest_from_its_end_is_copied_once(connection: Connection) -> None:
+    batch = store_batch(connection, lines=9, ranges=[(1, 4), (5, 9)])
+    slow, done_soon = take(connection, shard_id(batch, 1, 4), owner="a"), take(connection, shard_id(batch, 5, 9))
+    put(connection, done_soon.shard.id, completed=3)
+    assert copied(connection) == f"{slow.shard.id}+"
+    assert copied(connection) == f"{done_soon.shard.id}+"
+    assert copied(connection) is None
+    copy = take(connection, f"{slow.shard.id}+", owner="idle").shard
+    assert (copy.first_line, copy.last_line, copy.copy_of) == (1, 4, slow.shard.id)
+
+
+@pytest.mark.parametrize("cells", [{"losses": 1}, {"completed": 6, "failed": 2}, {"lease_owner": "idle"}])
+def test_suspects_answered_shards_and_ones_own_are_not_copied(
+    connection: Connection, batch: Batch, cells: dict[str, object]
+) -> None:
+    take(connection, shard_id(batch, 1, 8))
+    put(connection, shard_id(batch, 1, 8), **cells)
+    assert copied(connection) is None
+
+
+def test_only_leased_shards_of_the_zone_in_batches_in_progress_are_copied(connection: Connection) -> None:
+    batch = store_batch(connection, lines=2, ranges=[(1, 2)])
+    assert copied(connection) is None
+    take(connection, shard_id(batch, 1, 2))
+    assert copied(connection, place="FR") is None
+    ended = store_batch(connection, lines=2, ranges=[(1, 2)], status=BatchStatus.CANCELLING)
+    put(
+        connection,
+        shard_id(ended, 1, 2),
+        state=ShardState.LEASED,
+        lease_id="lease_1",
+        lease_owner="b",
+        lease_expires_at=NOON,
+    )
+    assert copied(connection) == f"{shard_id(batch, 1, 2)}+"
+    assert copied(connection) is None
+
+
+def test_a_copy_is_not_planned(connection: Connection, batch: Batch) -> None:
+    take(connection, shard_id(batch, 1, 8))
+    before = plans.open_shards(connection)
+    assert copied(connection) is not None
+    assert plans.open_shards(connection) == before
+
+
+def test_a_lease_knows_its_twin(connection: Connection, batch: Batch) -> None:
+    first = take(connection, shard_id(batch, 1, 8))
+    held = shards.hold(connection, first)
+    assert held is not None
+    assert held.twin is None
+    copy = copied(connection)
+    assert copy is not None
+    second = take(connection, copy, owner="idle")
+    for lease, twin in ((first, copy), (second, first.shard.id)):
+        held = shards.hold(connection, lease)
+        assert held is not None
+        assert held.twin == twin
+    shards.close(connection, copy)
+    assert shards.hold(connection, second) is None
+    assert shards.hold(connection, first) is not None
+
+
+def test_two_idle_workers_never_copy_the_same_shard(database: Database) -> None:
+    with database.transaction() as connection:
+        batch = store_batch(connection, lines=2, ranges=[(1, 2)])
+        take(connection, shard_id(batch, 1, 2))
+    with database.transaction() as one, database.transaction() as two:
+        assert copied(one) == f"{shard_id(batch, 1, 2)}+"
+        assert copied(two) is None
