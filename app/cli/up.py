@@ -63,6 +63,7 @@ def up() -> None:
             api_url=_url(settings, api_port),
             flower_url=_url(settings, flower_port, environment),
             database_url=environment["SPROUT_DATABASE_URL"],
+            broker_url=environment["SPROUT_BROKER_URL"],
         )
         _announce(home, children)
         Supervisor(children, report=lambda line: print(f"sprout: {line}", flush=True)).run()

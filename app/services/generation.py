@@ -77,7 +77,10 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
 
 
 def _spare(context: Context, worker: Worker) -> str | None:
-    """What an idle worker takes without being rung for: a shard whose bell rang elsewhere, or a copy of the slowest."""
+    """What an idle worker takes without being rung for: a shard whose bell rang elsewhere, or a copy of the slowest.
+
+    What runs already is not copied: it would end little sooner, and cost twice.
+    """
     if worker.stopping.is_set() or not worker.pace.is_starved:
         return None
     settings, now = context.settings, context.clock.now()
@@ -85,7 +88,8 @@ def _spare(context: Context, worker: Worker) -> str | None:
         waiting = shards.waiting(connection, place=settings.place, limit=1, now=now, resend=None)
         if waiting:
             return waiting[0].id
-        return sharing.copy_slowest(connection, place=settings.place, owner=worker.name, now=now)
+        at_once = worker.pace.slots
+        return sharing.copy_slowest(connection, place=settings.place, owner=worker.name, at_once=at_once, now=now)
 
 
 def _run(context: Context, worker: Worker, shard_id: str) -> bool:

@@ -43,8 +43,8 @@ class Pace:
     """Thread-safe: one for all shards of a worker."""
 
     def __init__(self, *, slots: int, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`slots` is how many requests the engine runs at once."""
-        self._slots = slots
+        self.slots = slots
+        """Requests that the engine runs at once."""
         self._quantum = max(slots // 2, 1)
         self._lease_s = lease_s
         self._clock = clock
@@ -58,13 +58,13 @@ class Pace:
     @property
     def smallest(self) -> int:
         """The least that is worth a lease: a quarter of the slots."""
-        return max(self._slots // 4, 1)
+        return max(self.slots // 4, 1)
 
     @property
     def is_starved(self) -> bool:
         """Whether half of the engine's slots have nothing to run."""
         with self._changed:
-            return self._held <= self._slots - self._quantum
+            return self._held <= self.slots - self._quantum
 
     @contextmanager
     def hold(self, stopping: threading.Event) -> Iterator[Hold]:
@@ -82,8 +82,8 @@ class Pace:
 
     def _room(self) -> int:
         rate = self._rate_per_s()
-        ahead = self._slots if rate is None else min(rate * self._lease_s, max(rate * AHEAD_S, self._slots))
-        return self._slots + int(ahead) - self._held
+        ahead = self.slots if rate is None else min(rate * self._lease_s, max(rate * AHEAD_S, self.slots))
+        return self.slots + int(ahead) - self._held
 
     def _rate_per_s(self) -> float | None:
         """Answers in a busy second; None before the first."""

@@ -64,20 +64,27 @@ def left(connection: Connection, *, place: str, owner: str, now: datetime) -> Le
     return Left(requests=number, others=others)
 
 
-def copy_slowest(connection: Connection, *, place: str, owner: str, now: datetime) -> str | None:
-    """The id of a new copy of the shard that is furthest from its end, among those that other workers run.
+def copy_slowest(connection: Connection, *, place: str, owner: str, at_once: int, now: datetime) -> str | None:
+    """The id of a new copy of the shard that is furthest from its end, among those of workers that hold more than
+    `at_once` requests: more than runs, so that some still wait.
 
     None where there is none that has no copy yet. Suspects are left alone.
     """
     copy = shards.alias()
     unanswered = shards.c.requests - shards.c.completed - shards.c.failed
+    behind = (
+        select(shards.c.lease_owner)
+        .where(shards.c.state == ShardState.LEASED, shards.c.zone == place, shards.c.lease_owner != owner)
+        .group_by(shards.c.lease_owner)
+        .having(func.sum(unanswered) > at_once)
+    )
     query = (
         select(shards)
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
             shards.c.state == ShardState.LEASED,
             shards.c.zone == place,
-            shards.c.lease_owner != owner,
+            shards.c.lease_owner.in_(behind),
             shards.c.losses == 0,
             shards.c.copy_of.is_(None),
             unanswered > 0,

@@ -33,8 +33,8 @@ def lines(connection: Connection) -> Sequence[tuple[int, int, int, str]]:
     return [tuple(row) for row in connection.execute(query)]
 
 
-def copied(connection: Connection, owner: str = "idle", place: str = "") -> str | None:
-    return sharing.copy_slowest(connection, place=place, owner=owner, now=NOON)
+def copied(connection: Connection, owner: str = "idle", place: str = "", at_once: int = 0) -> str | None:
+    return sharing.copy_slowest(connection, place=place, owner=owner, at_once=at_once, now=NOON)
 
 
 def left(connection: Connection, owner: str = "me", place: str = "") -> Left:
@@ -110,6 +110,13 @@ def test_only_leased_shards_of_the_zone_in_batches_in_progress_are_copied(connec
     )
     assert copied(connection) == f"{shard_id(batch, 1, 2)}+"
     assert copied(connection) is None
+
+
+def test_a_worker_all_of_whose_requests_run_is_left_alone(connection: Connection, batch: Batch) -> None:
+    slow = take(connection, shard_id(batch, 1, 8), owner="a")
+    take(connection, shard_id(batch, 9, 12), owner="a")
+    assert copied(connection, at_once=12) is None
+    assert copied(connection, at_once=11) == f"{slow.shard.id}+"
 
 
 def test_a_copy_is_not_planned(connection: Connection, batch: Batch) -> None:
