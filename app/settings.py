@@ -100,6 +100,9 @@ class Settings(BaseSettings):
         QUALITY_WORTH, ge=0, description="share of L0's footprint that all of L0's quality is worth"
     )
     verdict_half_life_s: float = Field(2_592_000.0, gt=0, description="age at which a verdict counts half")
+    profile_half_life_s: float = Field(
+        604_800.0, gt=0, description="age at which a request counts half in the mean use of its workload and level"
+    )
     kept_at_l0: float = Field(0.01, ge=0, le=1, description="share of requests kept at L0 to measure savings")
     prior: Literal["none", "paper"] = Field("none", description="beliefs that stand in until there are verdicts")
     period_s: float = Field(3600.0, gt=0, description="how often the directive mix is recomputed")

@@ -66,7 +66,14 @@ def fill(context: Context, number: int, each: int) -> None:
     known: dict[str, Any] = {"zone": settings.zone, "basis": settings.basis, "provider": "recorded"}
     hourly = [300 + 100 * float(np.sin(hour * np.pi / 12)) + float(rng.normal(0, 20)) for hour in range(169)]
     profile = Profile(
-        workload="default", level=0, requests=100, energy_j=100.0, energy_sd_j=1.0, device_s=REQUEST_S, device_sd_s=0.1
+        workload="default",
+        level=0,
+        requests=100.0,
+        energy_j=100.0,
+        energy_sd_j=1.0,
+        device_s=REQUEST_S,
+        device_sd_s=0.1,
+        completion_tokens=100.0,
     )
     with context.database.transaction() as connection:
         intensity.put(connection, [IntensityPoint(**known, start=START, intensity_g_per_kwh=hourly[0])], START)

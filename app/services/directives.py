@@ -17,9 +17,9 @@ from app.domain.workload import floor_of
 from app.ports import IntensityProvider
 from app.services import explanation, observation
 from app.services.context import Context
-from app.services.intensity import PAST, refresh
+from app.services.intensity import refresh
 from app.settings import Settings
-from app.store import mixes, profiles, results
+from app.store import mixes, profiles
 from app.store.database import TENANT
 from app.store.ids import new_id
 from app.store.mixes import DirectiveMix, OptimizerRun
@@ -55,7 +55,9 @@ def recompute(context: Context, provider: IntensityProvider) -> Sequence[Optimiz
     refresh(context, provider, wait_s=PATIENCE_S)
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        measured = results.measured_profiles(connection, TENANT, settings.served_name, now - PAST)
+        measured = profiles.measured(
+            connection, TENANT, settings.served_name, now=now, half_life_s=settings.profile_half_life_s
+        )
         profiles.put(connection, TENANT, settings.served_name, measured, now)
         names = {profile.workload for profile in measured}
         return [

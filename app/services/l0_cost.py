@@ -40,7 +40,7 @@ class L0Estimate:
     workload: str
     method: L0Method
     requests: int
-    """L0 requests that the estimate rests on."""
+    """L0 requests that the estimate rests on; earlier ones as many as they count for, faded."""
     energy_j: float
     energy_j_interval: tuple[float, float] | None
     footprint_g: float
@@ -138,9 +138,9 @@ def _profile(connection: Connection, settings: Settings, batch: Batch, spent: Sp
     if sum(profile.requests for profile in own) < MIN_L0_REQUESTS:
         return None
     base = pooled(own, spent.workload)
-    mean, margin = spent.drawn * base.energy_j, spent.drawn * Z_90 * base.energy_sd_j / base.requests**0.5
+    mean, margin = spent.drawn * base.energy_j, spent.drawn * Z_90 * base.energy_error_j
     grams = mean * spent.grams_per_j, margin * spent.grams_per_j
-    return spent.estimate(L0Method.PROFILE, base.requests, (mean, margin), grams)
+    return spent.estimate(L0Method.PROFILE, round(base.requests), (mean, margin), grams)
 
 
 def _prior(settings: Settings, spent: Spent) -> L0Estimate | None:

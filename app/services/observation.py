@@ -16,18 +16,18 @@ from app.domain.footprint import Hardware
 from app.domain.intensity import HOUR
 from app.domain.policy import Known, Observation
 from app.domain.preference import EVEN, PAPER_PRIOR, Prior, Quality, Tally, from_tally, stratified
-from app.domain.profile import Profile, pooled
+from app.domain.profile import Profile, of_floors
 from app.domain.units import hour_of
 from app.domain.workload import floor_of
 from app.services.intensity import PAST, STALE_INTENSITY, Figure, age_hours, as_figure, known
 from app.settings import Settings
 from app.store import intensity, profiles, verdicts
 
-ENOUGH_REQUESTS = 10
-"""With fewer requests at a level, a declared prior says more about its use than their mean."""
+PRIOR_REQUESTS = 10.0
+"""A declared ratio to L0 counts as this many measured requests: a few answers vary by more than levels differ."""
 
 NOMINAL = Use(energy_j=1.0, device_s=1.0)
-"""Stands for L0 in a workload that was never measured: only the ratio between its levels matters then."""
+"""Stands for L0 in a workload of which nothing was measured: only the ratio between its levels matters then."""
 
 
 def prior(settings: Settings) -> Prior | None:
@@ -141,10 +141,7 @@ class _Profiles:
 
     def __init__(self, entries: Sequence[Profile]) -> None:
         self._own = {(entry.workload, entry.level): entry for entry in entries}
-        members: dict[tuple[str, int], list[Profile]] = defaultdict(list)
-        for entry in entries:
-            members[floor_of(entry.workload), entry.level].append(entry)
-        self._floors = {(floor, level): pooled(parts, floor) for (floor, level), parts in members.items()}
+        self._floors = of_floors(entries)
 
     def of(self, name: str, level: int) -> Profile | None:
         """Its own, else its floor's mean: in the same ratio to L0, as far as its own L0 was measured."""
@@ -161,17 +158,44 @@ class _Profiles:
 
 def _uses(name: str, levels: int, known: _Profiles, belief: Prior | None) -> Mapping[int, Use]:
     """L0, and the levels of which the use is known or declared."""
-    base = known.of(name, L0)
-    l0 = _use(base) if base else NOMINAL
+    measured = {level: profile for level in range(levels) if (profile := known.of(name, level))}
+    l0 = _l0(measured, belief)
     uses = {L0: l0}
     for level in range(1, levels):
-        profile = known.of(name, level)
-        if belief and (not base or not profile or min(base.requests, profile.requests) < ENOUGH_REQUESTS):
-            energy_j, device_s = l0.energy_j * belief.relative_energy[level], l0.device_s * belief.relative_time[level]
-            uses[level] = Use(energy_j=energy_j, device_s=device_s)
-        elif base and profile:
-            uses[level] = _use(profile)
+        profile = measured.get(level)
+        if belief is None:
+            uses |= {level: _use(profile)} if profile else {}
+            continue
+        declared = Use(
+            energy_j=l0.energy_j * belief.relative_energy[level], device_s=l0.device_s * belief.relative_time[level]
+        )
+        # Where L0 was not measured, it was inferred from the level that was.
+        uses[level] = _outweighed(declared, profile, measured.get(L0, profile)) if profile else declared
     return uses
+
+
+def _l0(measured: Mapping[int, Profile], belief: Prior | None) -> Use:
+    """Measured, else as much as the level that was measured most: no level saves anything before L0 is measured, except
+    what is declared."""
+    if L0 in measured or not measured:
+        return _use(measured[L0]) if measured else NOMINAL
+    level = max(measured, key=lambda level: measured[level].requests)
+    use = _use(measured[level])
+    if belief is None:
+        return use
+    return Use(
+        energy_j=use.energy_j / belief.relative_energy[level], device_s=use.device_s / belief.relative_time[level]
+    )
+
+
+def _outweighed(declared: Use, profile: Profile, base: Profile) -> Use:
+    """A measured level, as far as it and L0 were measured, and for the rest what is declared."""
+    requests = min(profile.requests, base.requests)
+    own = requests / (requests + PRIOR_REQUESTS)
+    return Use(
+        energy_j=own * profile.energy_j + (1 - own) * declared.energy_j,
+        device_s=own * profile.device_s + (1 - own) * declared.device_s,
+    )
 
 
 def _use(profile: Profile) -> Use:

@@ -1,8 +1,10 @@
-"""What tables have in common: naming, and shorthands for columns."""
+"""What tables have in common: naming, shorthands for columns, and how rows fade."""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, MetaData, Text
+from datetime import datetime
+
+from sqlalchemy import Column, ColumnElement, DateTime, Float, MetaData, Text, cast, extract, func, literal
 
 from app.domain.batch import BatchStatus, Schedule
 from app.domain.shard import ShardState
@@ -28,3 +30,13 @@ def time(name: str, *, nullable: bool = True, primary_key: bool = False) -> Colu
 
 def tenant() -> Column[str]:
     return Column("tenant_id", Text, nullable=False)
+
+
+MOST_HALF_LIVES = 1000.0
+"""PostgreSQL calls a power that is too small for a number an error; 2^-1000 is nothing as it is."""
+
+
+def faded(moment: ColumnElement[object], now: datetime, half_life_s: float) -> ColumnElement[float]:
+    """Weight of a row of that moment: 2^(-age / half-life), as in `app.domain.preference.faded`."""
+    age_s = func.greatest(cast(extract("epoch", literal(now) - moment), Float), 0.0)
+    return func.power(2.0, -func.least(age_s / half_life_s, MOST_HALF_LIVES), type_=Float)

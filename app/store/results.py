@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Text, and_, bindparam, cast, column, exists, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.profile import Profile
 from app.store.tables import requests, responses, results
 
 
@@ -152,31 +151,6 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[Result, No
     with connection.execute(query) as found:
         for row in found.mappings():
             yield Result(**row)
-
-
-def measured_profiles(connection: Connection, tenant: str, model: str, since: datetime) -> Sequence[Profile]:
-    """Means and spreads per workload and level over the answered requests since `since`."""
-    query = (
-        select(
-            results.c.workload,
-            results.c.level,
-            func.count().label("requests"),
-            func.avg(results.c.energy_j).label("energy_j"),
-            func.coalesce(func.stddev_samp(results.c.energy_j), 0.0).label("energy_sd_j"),
-            func.avg(results.c.device_s).label("device_s"),
-            func.coalesce(func.stddev_samp(results.c.device_s), 0.0).label("device_sd_s"),
-        )
-        .where(
-            results.c.tenant_id == tenant,
-            results.c.model == model,
-            results.c.finished_at >= since,
-            results.c.status_code == 200,
-            # Requests that were pinned, to L0 for their form or by their user, are not like those that draw a level.
-            results.c.mix_id.is_not(None),
-        )
-        .group_by(results.c.workload, results.c.level)
-    )
-    return [Profile(**row) for row in connection.execute(query).mappings()]
 
 
 def finished_since(connection: Connection, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:

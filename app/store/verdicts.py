@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, Float, cast, extract, func, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from app.domain.preference import Tally
+from app.store.columns import faded
 from app.store.knowledge import verdicts
 
 
@@ -36,22 +37,17 @@ def add(
     )
 
 
-MOST_HALF_LIVES = 1000.0
-"""PostgreSQL calls a power that is too small for a number an error; 2^-1000 is nothing as it is."""
-
-
 def tallies(
     connection: Connection, tenant: str, model: str, *, now: datetime, half_life_s: float
 ) -> Mapping[tuple[str, int], Tally]:
     """Counts per (workload, level), a verdict weighing 2^(-age / half-life) as in `app.domain.preference.faded`."""
-    age_s = func.greatest(cast(extract("epoch", literal(now) - verdicts.c.created_at), Float), 0.0)
-    weight = func.power(2.0, -func.least(age_s / half_life_s, MOST_HALF_LIVES), type_=Float)
+    weight = faded(verdicts.c.created_at, now, half_life_s)
 
-    def faded(outcome: str) -> ColumnElement[float]:
+    def counted(outcome: str) -> ColumnElement[float]:
         return func.coalesce(func.sum(weight).filter(verdicts.c.outcome == outcome), 0.0)
 
     query = (
-        select(verdicts.c.workload, verdicts.c.level, faded("win"), faded("tie"), faded("loss"))
+        select(verdicts.c.workload, verdicts.c.level, counted("win"), counted("tie"), counted("loss"))
         .where(verdicts.c.tenant_id == tenant, verdicts.c.model == model)
         .group_by(verdicts.c.workload, verdicts.c.level)
     )

@@ -16,13 +16,12 @@ from app.domain.policy import DirectivePolicy, Known, Observation
 from app.domain.preference import PAPER_PRIOR, Quality, Tally, from_tally
 from app.domain.profile import Profile
 from app.grid.static import StaticProvider
-from app.services import directives
-from app.services import intensity as services_intensity
+from app.services import directives, observation
 from app.store import intensity, mixes, profiles, results, verdicts
 from app.store.database import TENANT
 from app.store.mixes import DirectiveMix, OptimizerRun
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_mix, a_result, a_run, line, store_batch
+from tests.support.factories import MODEL, a_mix, a_profile, a_result, a_run, line, store_batch
 from tests.support.services import Desk, Desks, jsonl
 
 AT_L0 = (1.0, 0.0, 0.0)
@@ -39,7 +38,7 @@ def dirty(desk: Desk, *, now: float = 600.0, clean: float = 100.0) -> None:
         intensity.put(connection, points, hour)
 
 
-def profile(desk: Desk, workload: str, energies: Sequence[float], requests: int = 100) -> None:
+def profile(desk: Desk, workload: str, energies: Sequence[float], requests: float = 100.0) -> None:
     entries = [
         Profile(
             workload=workload,
@@ -49,6 +48,7 @@ def profile(desk: Desk, workload: str, energies: Sequence[float], requests: int 
             energy_sd_j=0.0,
             device_s=energy / 100,
             device_sd_s=0.0,
+            completion_tokens=energy,
         )
         for level, energy in enumerate(energies)
     ]
@@ -212,13 +212,40 @@ def test_a_level_without_a_profile_is_not_used(desk: Desk) -> None:
     assert ensure(desk, "default")["default"].probabilities == AT_L0
 
 
-@pytest.mark.parametrize(("requests", "energy_j"), [(9, 100.0 * PAPER_PRIOR.relative_energy[1]), (10, 90.0)])
-def test_a_thin_profile_gives_way_to_a_declared_prior(desks: Desks, requests: int, energy_j: float) -> None:
+@pytest.mark.parametrize(("requests", "own"), [(0.1, 0.1 / 10.1), (10.0, 0.5), (990.0, 0.99)])
+def test_a_declared_ratio_counts_as_ten_requests(desks: Desks, requests: float, own: float) -> None:
     desk = desks.desk(prior="paper")
     dirty(desk)
     profile(desk, "default", (100.0, 90.0, 80.0), requests=requests)
     ensure(desk, "default")
-    assert levels(latest_run(desk), "default")["L1"]["energy_j"] == pytest.approx(energy_j)
+    expected = own * 90.0 + (1 - own) * 100.0 * PAPER_PRIOR.relative_energy[1]
+    assert levels(latest_run(desk), "default")["L1"]["energy_j"] == pytest.approx(expected)
+
+
+def one_level(desk: Desk, level: int, energy_j: float) -> None:
+    entry = a_profile(level=level, energy_j=energy_j, device_s=energy_j / 100)
+    with desk.context.database.transaction() as connection:
+        profiles.put(connection, TENANT, MODEL, [entry], desk.clock.now())
+
+
+def test_a_workload_that_never_ran_at_l0_is_not_taken_for_nominal(desk: Desk) -> None:
+    one_level(desk, 2, 50.0)
+    (seen,) = look(desk, "default")
+    assert seen.uses == dict.fromkeys((0, 2), Use(energy_j=50.0, device_s=0.5))
+
+
+def test_a_declared_ratio_says_what_l0_would_use(desks: Desks) -> None:
+    desk = desks.desk(prior="paper")
+    one_level(desk, 2, 50.0)
+    (seen,) = look(desk, "default")
+    l0_j = 50.0 / PAPER_PRIOR.relative_energy[2]
+    joules = [seen.uses[level].energy_j for level in range(3)]
+    assert joules == pytest.approx([l0_j, l0_j * PAPER_PRIOR.relative_energy[1], 50.0])
+
+
+def look(desk: Desk, *names: str) -> Sequence[Known]:
+    with desk.context.database.transaction() as connection:
+        return observation.look(connection, desk.context.settings, TENANT, names, desk.clock.now(), "WORLD").workloads
 
 
 def test_known_workloads_are_left_alone(desk: Desk) -> None:
@@ -253,7 +280,12 @@ def test_profiles_come_from_the_ledger(desk: Desk) -> None:
     spent(desk, [500.0], model="another")
     run = recompute(desk)
     stored = desk.rows("SELECT workload, level, requests, energy_j, energy_sd_j, device_s FROM profiles ORDER BY 1, 2")
-    assert stored == [("default", 0, 3, 20.0, 10.0, 2.0), ("default", 2, 1, 1.0, 0.0, 0.1), ("mail", 0, 1, 7.0, 0, 0.7)]
+    sd_j = (200 / 3) ** 0.5
+    assert stored == [
+        ("default", 0, 3, 20.0, pytest.approx(sd_j), 2.0),
+        ("default", 2, 1, 1.0, 0.0, 0.1),
+        ("mail", 0, 1, 7.0, 0, 0.7),
+    ]
     assert set(current(desk)) == {"default", "mail"}
     shares = {name: entry["share"] for name, entry in run.inputs["workloads"].items()}
     assert shares == {"default": 0.8, "mail": 0.2}
@@ -266,12 +298,36 @@ def test_pinned_requests_are_no_part_of_a_profile(desk: Desk) -> None:
     assert desk.rows("SELECT requests, energy_j FROM profiles") == [(1, 10.0)]
 
 
-def test_what_is_older_than_a_month_no_longer_counts(desk: Desk) -> None:
-    spent(desk, [1000.0])
-    desk.clock.advance(services_intensity.PAST + timedelta(seconds=1))
-    spent(desk, [10.0])
+def test_a_dear_past_fades_after_the_machine_changed(desk: Desk) -> None:
+    spent(desk, [1000.0] * 8, completion_tokens=400)
+    for week in range(4):
+        desk.clock.advance(days=7)
+        spent(desk, [10.0] * 8, completion_tokens=40)
+        recompute(desk)
+        old, new = 8 * 0.5 ** (week + 1), 8 * (2 - 0.5**week)
+        ((requests, energy_j, tokens),) = desk.rows("SELECT requests, energy_j, completion_tokens FROM profiles")
+        assert requests == pytest.approx(old + new)
+        assert energy_j == pytest.approx((old * 1000 + new * 10) / (old + new))
+        assert tokens == pytest.approx((old * 400 + new * 40) / (old + new))
+    assert energy_j < 50
+
+
+def test_recomputing_again_changes_nothing(desk: Desk) -> None:
+    spent(desk, [1.0, 2.0])
+    desk.clock.advance(days=3)
     recompute(desk)
-    assert desk.rows("SELECT requests, energy_j FROM profiles") == [(1, 10.0)]
+    first = desk.rows("SELECT * FROM profiles")
+    recompute(desk)
+    assert desk.rows("SELECT * FROM profiles") == first
+
+
+def test_what_was_measured_stays_however_long_nothing_comes(desk: Desk) -> None:
+    spent(desk, [70.0], level=0)
+    recompute(desk)
+    desk.clock.advance(days=300)
+    recompute(desk)
+    (seen,) = look(desk, "default")
+    assert seen.uses[0] == Use(energy_j=70.0, device_s=7.0)
 
 
 def test_a_run_without_any_workload(desk: Desk) -> None:

@@ -51,7 +51,7 @@ def store(desk: Desk, rows: Sequence[Row], **changes: Any) -> Batch:
 
 
 def profile(
-    desk: Desk, *, energy_j: float, sd: float, requests: int, level: int = 0, workload: str = "default"
+    desk: Desk, *, energy_j: float, sd: float, requests: float, level: int = 0, workload: str = "default"
 ) -> None:
     entry = Profile(
         workload=workload,
@@ -61,6 +61,7 @@ def profile(
         energy_sd_j=sd,
         device_s=1.0,
         device_sd_s=0.0,
+        completion_tokens=100.0,
     )
     with desk.context.database.transaction() as connection:
         profiles.put(connection, TENANT, MODEL, [entry], NOON)
@@ -145,13 +146,13 @@ def test_failed_requests_are_no_evidence(desk: Desk) -> None:
 
 
 def test_earlier_requests_stand_in(desk: Desk) -> None:
-    profile(desk, energy_j=50.0, sd=8.0, requests=64)
+    profile(desk, energy_j=50.0, sd=8.0, requests=64.3)
     rows = [drawn(0, 10.0)] * (MIN_L0_REQUESTS - 1) + [drawn(2, 2.0)] * 6 + [pinned(1, 7.0)]
     found = estimate(desk, rows)
     assert found is not None
     assert (found.method, found.requests) == (L0Method.PROFILE, 64)
     assert found.energy_j == pytest.approx(7 + 10 * 50)
-    margin = 10 * Z_90 * 8 / 64**0.5
+    margin = 10 * Z_90 * 8 / 63.3**0.5
     assert found.energy_j_interval == pytest.approx((507 - margin, 507 + margin))
     assert found.footprint_g == pytest.approx(50.7)
 

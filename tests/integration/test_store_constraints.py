@@ -233,7 +233,7 @@ def test_intensity(connection: Connection, grams: float) -> None:
 def test_profiles(connection: Connection, constraint: str, changes: dict[str, Any]) -> None:
     row = {
         "tenant_id": "default", "model": "m", "workload": "w", "level": 0, "requests": 1, "energy_j": 1.0,
-        "energy_sd_j": 0.0, "device_s": 1.0, "device_sd_s": 0.0, "updated_at": NOON,
+        "energy_sd_j": 0.0, "device_s": 1.0, "device_sd_s": 0.0, "completion_tokens": 1.0, "updated_at": NOON,
     }  # fmt: skip
     statement = insert(knowledge.profiles).values(**{**row, **changes})
     refused(connection, f"ck_profiles_{constraint}", lambda: connection.execute(statement))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +10,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, text
 
+from app.domain.preference import faded
 from app.domain.savings import mean_at_l0
-from app.store import ledger, mixes, results
+from app.store import ledger, mixes, profiles, results
 from app.store.batches import Batch
 from app.store.database import Database
 from app.store.results import Result
@@ -242,9 +243,11 @@ def test_l0_sums_are_those_of_plain_python(connection: Connection) -> None:
         assert sums.weighted_squared == pytest.approx(sum(a**2 / b**2 for a, b in pairs), rel=1e-12)
 
 
-def test_measured_profiles_are_those_of_plain_python(connection: Connection) -> None:
+@pytest.mark.parametrize("half_life_s", [60.0, 1e9])
+def test_measured_profiles_are_those_of_plain_python(connection: Connection, half_life_s: float) -> None:
     _, rows = a_ledger(connection)
-    found = results.measured_profiles(connection, "default", MODEL, NOON)
+    now = max(row.finished_at for row in rows) + timedelta(seconds=30)
+    found = profiles.measured(connection, "default", MODEL, now=now, half_life_s=half_life_s)
     assert len(found) == 6
     for profile in found:
         own = [
@@ -252,11 +255,16 @@ def test_measured_profiles_are_those_of_plain_python(connection: Connection) -> 
             for row in rows
             if (row.workload, row.level, row.status_code) == (profile.workload, profile.level, 200) and row.mix_id
         ]
-        assert profile.requests == len(own)
-        for name, sd in (("energy_j", "energy_sd_j"), ("device_s", "device_sd_s")):
-            figures = [getattr(row, name) for row in own]
-            assert getattr(profile, name) == pytest.approx(statistics.fmean(figures))
-            assert getattr(profile, sd) == pytest.approx(statistics.stdev(figures))
+        ages_s = [(now - row.finished_at).total_seconds() for row in own]
+        weights = np.array([faded(age_s=age_s, half_life_s=half_life_s) for age_s in ages_s])
+        assert profile.requests == pytest.approx(weights.sum())
+        for name, sd in (("energy_j", "energy_sd_j"), ("device_s", "device_sd_s"), ("completion_tokens", None)):
+            figures = np.array([getattr(row, name) for row in own], dtype=float)
+            mean = np.average(figures, weights=weights)
+            assert getattr(profile, name) == pytest.approx(mean)
+            if sd is not None:
+                deviation = np.average((figures - mean) ** 2, weights=weights) ** 0.5
+                assert getattr(profile, sd) == pytest.approx(deviation)
 
 
 def test_profiles_leave_out_other_tenants_models_times_and_failures(connection: Connection) -> None:
@@ -271,8 +279,8 @@ def test_profiles_leave_out_other_tenants_models_times_and_failures(connection: 
     ]
     results.record(connection, rows)
     results.record(connection, [a_result(theirs, 1, energy_j=99.0, mix_id=drawn)])
-    (profile,) = results.measured_profiles(connection, "ours", MODEL, NOON)
-    assert (profile.requests, profile.energy_j, profile.energy_sd_j) == (1, 5.0, 0.0)
+    (profile,) = profiles.measured(connection, "ours", MODEL, now=NOON + timedelta(seconds=10), half_life_s=1.0)
+    assert (profile.requests, profile.energy_j, profile.energy_sd_j) == pytest.approx((2.0**-10, 5.0, 0.0))
 
 
 def test_bases_of_what_was_answered(connection: Connection) -> None:

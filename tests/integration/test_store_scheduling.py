@@ -78,14 +78,17 @@ def test_between_takes_the_start_and_leaves_the_end(connection: Connection) -> N
 
 def profile(workload: str = "default", level: int = 0, **changes: Any) -> Profile:
     values: dict[str, Any] = {
-        "requests": 10, "energy_j": 36.0, "energy_sd_j": 4.0, "device_s": 0.5, "device_sd_s": 0.1, **changes
+        "requests": 10, "energy_j": 36.0, "energy_sd_j": 4.0, "device_s": 0.5, "device_sd_s": 0.1,
+        "completion_tokens": 50.0, **changes,
     }  # fmt: skip
     return Profile(workload=workload, level=level, **values)
 
 
 def test_profiles_are_replaced(connection: Connection) -> None:
     profiles.put(connection, "ours", "m", [profile(level=1), profile(level=0), profile("news")], NOON)
-    newer = profile(level=1, requests=20, energy_j=1.0, energy_sd_j=2.0, device_s=3.0, device_sd_s=4.0)
+    newer = profile(
+        level=1, requests=20, energy_j=1.0, energy_sd_j=2.0, device_s=3.0, device_sd_s=4.0, completion_tokens=5.0
+    )
     profiles.put(connection, "ours", "m", [newer], NOON + HOUR)
     profiles.put(connection, "ours", "m", [], NOON)
     assert profiles.all_of(connection, "ours", "m") == [profile(), newer, profile("news")]

@@ -120,6 +120,7 @@ def a_profile(**changes: Any) -> Profile:
         "energy_sd_j": 0.0,
         "device_s": 36.0,
         "device_sd_s": 0.0,
+        "completion_tokens": 100.0,
     }
     return Profile(**{**values, **changes})
 
