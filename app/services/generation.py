@@ -227,7 +227,7 @@ def _write(
             done=done,
         )
         if done and held.twin is not None:
-            shards.close(connection, held.twin)
+            sharing.close_twin(connection, held.twin)
     return Standing.ENDED if done else Standing.RUNNING
 
 

@@ -9,11 +9,12 @@ from sqlalchemy import Connection
 
 from app.domain.completion import EngineRequest
 from app.domain.directive import L0, Placement, draw_level, place
+from app.domain.order import Prompt, expected_tokens, longest_first
 from app.domain.shard import fair_share
 from app.domain.workload import floor_of
 from app.services.context import Context
 from app.settings import BUNDLED_MODEL, Settings
-from app.store import mixes, requests, shards, sharing
+from app.store import mixes, profiles, requests, shards, sharing
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
 from app.store.shards import Lease, Shard
@@ -56,15 +57,23 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, smallest: 
                 limit = min(limit, max(fair_share(left.requests + shard.requests, left.others + 1), smallest))
             waiting, was_cut = _cut(connection, found, limit)
         else:
-            # The other worker began in front: where the two meet, the shard has ended.
-            waiting, was_cut = _unanswered(connection, shard)[::-1], False
+            waiting, was_cut = _unanswered(connection, shard), False
         known = mixes.current(connection, shard.tenant_id, settings.zone)
+        lengths = expected_tokens(profiles.all_of(connection, shard.tenant_id, settings.served_name))
     # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
     current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
     drawn = {
         f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
     }
-    return LeasedShard(lease=found, drawn=drawn, was_cut=was_cut)
+    order = longest_first({key: _prompt(one) for key, one in drawn.items()}, lengths)
+    if shard.copy_of is not None:
+        # The other worker began in front: where the two meet, the shard has ended.
+        order.reverse()
+    return LeasedShard(lease=found, drawn={key: drawn[key] for key in order}, was_cut=was_cut)
+
+
+def _prompt(drawn: Drawn) -> Prompt:
+    return Prompt(body=drawn.request.body, workload=drawn.request.workload, level=drawn.level)
 
 
 def _cut(connection: Connection, found: Lease, limit: int) -> tuple[Sequence[StoredRequest], bool]:

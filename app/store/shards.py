@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, insert, or_, select, true, update
+from sqlalchemy import Connection, case, func, insert, or_, select, true, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import URGENT, Lines, ShardState
@@ -184,16 +184,14 @@ class Held(NamedTuple):
 
 
 def hold(connection: Connection, lease: Lease) -> Held | None:
-    """Whether the lease is still ours; if so, nobody can take it, or end its twin, before this transaction ends."""
-    shard = lease.shard
-    query = select(shards.c.id, shards.c.lease_id).where(
-        or_(shards.c.id == shard.id, shards.c.copy_of == shard.id, shards.c.id == shard.copy_of)
+    """Whether the lease is still ours; if so, nobody can take it before this transaction ends."""
+    copy = shards.alias()
+    its_copy = select(copy.c.id).where(copy.c.copy_of == shards.c.id).scalar_subquery()
+    query = select(func.coalesce(shards.c.copy_of, its_copy)).where(
+        shards.c.id == lease.shard.id, shards.c.lease_id == lease.id
     )
-    # Both workers lock both, in the same order.
-    found = dict(connection.execute(query.order_by(shards.c.id).with_for_update()).all())
-    if found.pop(shard.id, None) != lease.id:
-        return None
-    return Held(twin=next(iter(found), None))
+    row = connection.execute(query.with_for_update(of=shards)).first()
+    return Held(*row) if row else None
 
 
 def renew(

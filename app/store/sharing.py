@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
@@ -93,7 +94,6 @@ def copy_slowest(connection: Connection, *, place: str, owner: str, at_once: int
         )
         .order_by(unanswered.desc(), shards.c.id)
         .limit(1)
-        .with_for_update(of=shards, skip_locked=True)
     )
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -101,5 +101,14 @@ def copy_slowest(connection: Connection, *, place: str, owner: str, at_once: int
     copied = ("batch_id", "tenant_id", "first_line", "last_line", "requests", "start_by", "zone")
     values = {name: row[name] for name in copied} | {"id": f"{row['id']}+", "copy_of": row["id"]}
     times = {"created_at": now, "release_at": now, "sent_at": now}
-    connection.execute(insert(shards).values(state=ShardState.PENDING, **values, **times))
-    return str(values["id"])
+    # Two idle workers may have found the same one: one of them copies it.
+    statement = insert(shards).values(state=ShardState.PENDING, **values, **times).on_conflict_do_nothing()
+    return connection.execute(statement.returning(shards.c.id)).scalar()
+
+
+def close_twin(connection: Connection, shard_id: str) -> None:
+    """End a shard all of whose lines another has answered; one that is being written just now ends by itself."""
+    free = select(shards.c.id).where(shards.c.id == shard_id).with_for_update(skip_locked=True)
+    connection.execute(
+        update(shards).where(shards.c.id.in_(free)).values(state=ShardState.DONE, lease_id=None, lease_expires_at=None)
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import Lines, ShardState
@@ -16,6 +18,7 @@ from app.store.sharing import Left
 from app.store.tables import shards as table
 from tests.support.clock import NOON
 from tests.support.factories import a_request, shard_id, store_batch, take
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -143,10 +146,35 @@ def test_a_lease_knows_its_twin(connection: Connection, batch: Batch) -> None:
     assert shards.hold(connection, first) is not None
 
 
-def test_two_idle_workers_never_copy_the_same_shard(database: Database) -> None:
+def test_of_twenty_idle_workers_one_copies_a_shard(database: Database) -> None:
     with database.transaction() as connection:
         batch = store_batch(connection, lines=2, ranges=[(1, 2)])
         take(connection, shard_id(batch, 1, 2))
-    with database.transaction() as one, database.transaction() as two:
-        assert copied(one) == f"{shard_id(batch, 1, 2)}+"
-        assert copied(two) is None
+    together = threading.Barrier(20)
+
+    def copy(number: int) -> str | None:
+        together.wait(timeout=20)
+        with database.transaction() as connection:
+            return copied(connection, owner=f"idle-{number}")
+
+    with ThreadPoolExecutor(20) as pool:
+        found = [copy for copy in pool.map(copy, range(20)) if copy]
+    assert found == [f"{shard_id(batch, 1, 2)}+"]
+
+
+def test_a_shard_whose_worker_writes_just_now_is_copied(database: Database) -> None:
+    with database.transaction() as connection:
+        batch = store_batch(connection, lines=2, ranges=[(1, 2)])
+        lease = take(connection, shard_id(batch, 1, 2))
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as writing:
+            assert shards.hold(writing, lease) is not None
+
+            def copy() -> str | None:
+                with database.transaction() as connection:
+                    return copied(connection)
+
+            waiting = pool.submit(copy)
+            blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            eventually(lambda: writing.execute(text(blocked)).scalar() == 1)
+        assert waiting.result(timeout=20) == f"{shard_id(batch, 1, 2)}+"
