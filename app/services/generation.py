@@ -159,6 +159,7 @@ def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None
             connection,
             shard_id,
             place=settings.place,
+            model=settings.served_name,
             owner=worker.name,
             now=now,
             duration=settings.lease,
@@ -167,7 +168,7 @@ def lease(context: Context, worker: Worker, shard_id: str) -> LeasedShard | None
             return None
         shard = found.shard
         waiting = requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line)
-        known = mixes.current(connection, shard.tenant_id, settings.zone)
+        known = mixes.current(connection, shard.tenant_id, settings.zone, settings.served_name)
     # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
     current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
     drawn = {
