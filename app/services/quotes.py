@@ -94,8 +94,8 @@ def quote(
 def _usable(outlook: Outlook | None, model: str, zones: Sequence[str]) -> Outlook:
     if outlook is None:
         raise Conflict(
-            f"No request of {model} was measured yet, so that nothing can be said of time and carbon: run a small batch "
-            "first."
+            f"No request of {model} was measured yet, so that nothing can be said of time and carbon: run a small "
+            "batch first."
         )
     if not set(zones) & outlook.zones.keys():
         raise Conflict(f"No worker of {model} is seen in zone {' or '.join(zones)}: start one there.")
