@@ -99,8 +99,8 @@ def _settle(owner: Worker, *, store: bool = False) -> None:
 def catch_up(sender: Any, **_: object) -> None:
     """Compute the mixes at the start, instead of at the end of the first period, and say by which settings."""
     if Queue.SCHEDULE in sender.app.amqp.queues.consume_from:
-        installation.publish(context())
         ring(context(), Task.RECOMPUTE, "start")
+        installation.publish(context())
 
 
 @signals.worker_shutting_down.connect

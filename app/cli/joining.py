@@ -32,6 +32,8 @@ def join(environment: MutableMapping[str, str]) -> None:
     url = load().database_url
     if url is None:
         raise ConfigurationError("SPROUT_DATABASE_URL is not set: name the installation's PostgreSQL.")
+    if load().broker_url is None:
+        raise ConfigurationError("SPROUT_BROKER_URL is not set: name the installation's Redis or Valkey.")
     with _opened(url.get_secret_value()) as database:
         found = _published(database)
     _check_zone(environment.get("SPROUT_ZONE"), found)

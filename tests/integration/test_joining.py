@@ -34,7 +34,7 @@ LOCAL = {
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str) -> Iterator[dict[str, str]]:
     """Of a worker on another host, which knows the database and no more."""
-    given = {"SPROUT_HOME": str(tmp_path), "SPROUT_DATABASE_URL": database_url}
+    given = {"SPROUT_HOME": str(tmp_path), "SPROUT_DATABASE_URL": database_url, "SPROUT_BROKER_URL": "redis://broker"}
     loaded = settings.load
 
     def load() -> Settings:
@@ -169,7 +169,10 @@ def test_a_database_that_is_no_installation_s_is_named(
         join(environment)
 
 
-def test_a_worker_without_a_database_is_told(environment: dict[str, str]) -> None:
-    del environment["SPROUT_DATABASE_URL"]
-    with pytest.raises(ConfigurationError, match="SPROUT_DATABASE_URL is not set: name the installation's PostgreSQL"):
+@pytest.mark.parametrize(
+    ("variable", "server"), [("SPROUT_DATABASE_URL", "PostgreSQL"), ("SPROUT_BROKER_URL", "Redis or Valkey")]
+)
+def test_a_worker_without_one_of_the_urls_is_told(environment: dict[str, str], variable: str, server: str) -> None:
+    del environment[variable]
+    with pytest.raises(ConfigurationError, match=f"{variable} is not set: name the installation's {server}"):
         join(environment)
