@@ -164,8 +164,9 @@ class Task(StrEnum):
 class Dispatcher(Protocol):
     """The bell: wakes workers. Losing a message loses nothing, because PostgreSQL holds the work."""
 
-    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
-        """Ask for `task(argument)` on the task's queue; on that of the workers in the zone `place`, if one is named.
+    def send(self, task: Task, argument: str, *, place: str = "", model: str = "", urgent: bool = False) -> None:
+        """Ask for `task(argument)` on the task's queue; on that of the workers in the zone `place` that serve `model`,
+        as far as these are named.
 
         What is urgent is taken before all that is not, and otherwise in the order of asking.
 
@@ -174,8 +175,8 @@ class Dispatcher(Protocol):
         """
         ...
 
-    def depth(self, queue: Queue, *, place: str = "") -> int:
-        """Messages waiting in `queue`, or in that of the zone `place`.
+    def depth(self, queue: Queue, *, place: str = "", model: str = "") -> int:
+        """Messages waiting in `queue`, or in that of the zone `place` and of `model`.
 
         Raises:
             DispatchUnavailable: the broker cannot be reached.

@@ -74,10 +74,14 @@ class Settings(BaseSettings):
     )
     model: str = Field(BUNDLED_MODEL, description="bundled model, a local model folder or a Hugging Face name")
     model_name: str | None = Field(None, description="name by which clients ask for the model; unset: from `model`")
+    default_model: str | None = Field(
+        None, description="name of the installation's own model, whose queue is `generate`; unset: this process's model"
+    )
     engine_url: str | None = Field(None, description="base URL of the remote engine, such as http://host:8000/v1")
     engine_key: SecretStr | None = Field(None, description="bearer key of the remote engine")
     engine_dtype: str = Field("auto", description="vLLM dtype; bfloat16 or float32 on a CPU")
     engine_max_seqs: int = Field(128, gt=0, description="requests in the running batch")
+    tensor_parallel: int = Field(1, gt=0, description="GPUs over which vLLM splits the model")
     engine_args: dict[str, object] = Field(default_factory=dict, description="further vLLM engine arguments")
     kv_cache_gb: int = Field(1, gt=0, description="vLLM's KV cache on a CPU, in GiB")
     max_context: int | None = Field(None, gt=0, description="cap on the model's context, in tokens")
@@ -243,6 +247,15 @@ class Settings(BaseSettings):
         if self.engine == "openai" and not self.model_stated:
             return self.model_name or "remote"
         return self.model_name or Path(self.model).name
+
+    @property
+    def home_model(self) -> str:
+        """The installation's own model."""
+        return self.default_model or self.served_name
+
+    def queue_model(self, name: str) -> str:
+        """A model as queues name it: an empty name for the installation's own one."""
+        return "" if name == self.home_model else name
 
     @property
     def model_stated(self) -> bool:

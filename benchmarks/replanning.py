@@ -54,10 +54,10 @@ class _Clock:
 class _Silent:
     """Nobody is rung for."""
 
-    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
+    def send(self, task: Task, argument: str, *, place: str = "", model: str = "", urgent: bool = False) -> None:
         pass
 
-    def depth(self, queue: Queue, *, place: str = "") -> int:
+    def depth(self, queue: Queue, *, place: str = "", model: str = "") -> int:
         return 0
 
 
@@ -79,7 +79,7 @@ def fill(context: Context, number: int, each: int) -> None:
         intensity.put(connection, [IntensityPoint(**known, start=START, intensity_g_per_kwh=hourly[0])], START)
         ahead = Forecast(**known, issued_at=START, start=START + HOUR, intensity_g_per_kwh=hourly[1:])
         forecasts.put(connection, ahead)
-        profiles.put(connection, TENANT, settings.served_name, [profile], START)
+        profiles.put(connection, TENANT, settings.home_model, [profile], START)
         # Devices enough for twice the load.
         windows.add(connection, _window(4 * number * each * REQUESTS * REQUEST_S / (168 * 3600.0)))
         source = File(
@@ -105,6 +105,7 @@ def _batch(index: int, each: int, expires_at: datetime) -> Batch:
         in_progress_at=START,
         expires_at=expires_at,
         total=each * REQUESTS,
+        model=Settings().home_model,
         schedule=Schedule.CARBON,
         composition=[{"workload": "default", "pinned_level": None, "requests": each * REQUESTS}],
     )
@@ -121,6 +122,7 @@ def _window(devices: float) -> Window:
         idle_device_s=0.0,
         energy_basis="modelled",
         zone=Settings().zone,
+        model=Settings().home_model,
         intensity_g_per_kwh=300.0,
         intensity_basis=Settings().basis,
         intensity_origin="measured",

@@ -19,6 +19,7 @@ from app.domain.errors import ConfigurationError
 from app.grid.absent import AbsentProvider
 from app.grid.providers import provider
 from app.ports import Engine, IntensityProvider, Meter, Queue, Task
+from app.services import installation
 from app.services.accounting import WINDOW_S, Accountant
 from app.services.context import Context
 from app.services.dispatch import ring
@@ -63,7 +64,8 @@ def start(sender: str, instance: Any, **_: object) -> None:
     """Load the engine before the first message is taken, if this worker consumes `generate`."""
     global _worker
     settings = load()
-    if queue_name(Queue.GENERATE, settings.place) not in instance.app.amqp.queues.consume_from:
+    own = queue_name(Queue.GENERATE, settings.place, settings.queue_model(settings.served_name))
+    if own not in instance.app.amqp.queues.consume_from:
         return
     try:
         engine = build_engine(settings)
@@ -78,22 +80,31 @@ def start(sender: str, instance: Any, **_: object) -> None:
 
 
 def _keep_settling(owner: Worker) -> None:
-    """Close windows while nothing runs too: idleness is metered."""
+    """Close windows while nothing runs too: idleness is metered. A worker is seen by its windows, so that the first one
+    is stored at once, and what waited for such a worker is planned."""
     # Windows of a rehearsal are as short as its hours.
     pause_s = max(WINDOW_S / load().clock_speed, SHORTEST_WINDOW_S)
+    if not owner.stopping.wait(SHORTEST_WINDOW_S):
+        _settle(owner, store=True)
+        ring(context(), Task.PLAN, "start")
     while not owner.stopping.wait(pause_s):
-        try:
-            owner.accountant.settle()
-        except Exception:
-            # Whatever a driver raises once: the next reading covers the time since the last good one.
-            log.exception("the meter could not be read")
+        _settle(owner)
+
+
+def _settle(owner: Worker, *, store: bool = False) -> None:
+    try:
+        owner.accountant.settle(store=store)
+    except Exception:
+        # Whatever a driver raises once: the next reading covers the time since the last good one.
+        log.exception("the meter could not be read")
 
 
 @signals.worker_ready.connect
 def catch_up(sender: Any, **_: object) -> None:
-    """Compute the mixes at the start, instead of at the end of the first period."""
+    """Compute the mixes at the start, instead of at the end of the first period, and say by which settings."""
     if Queue.SCHEDULE in sender.app.amqp.queues.consume_from:
         ring(context(), Task.RECOMPUTE, "start")
+        installation.publish(context())
 
 
 @signals.worker_shutting_down.connect
@@ -136,6 +147,7 @@ def build_engine(settings: Settings) -> Engine:
         dtype=settings.engine_dtype,
         max_model_len=settings.max_context,
         max_num_seqs=settings.engine_max_seqs,
+        tensor_parallel_size=settings.tensor_parallel,
         kv_cache_gb=settings.kv_cache_gb,
         options=settings.engine_args,
     )

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 
 from app.api.access import Caller, Services
 from app.api.shapes import CreateBatch, Text, batch_shape, file_shape, list_shape
-from app.services import batches, files
+from app.services import batches, capacity, files
 
 router = APIRouter(prefix="/v1")
 
@@ -88,5 +88,6 @@ def cancel_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
 
 @router.get("/models")
 def list_models(context: Services, tenant: Caller) -> Any:
-    model = {"id": context.settings.served_name, "object": "model", "created": 0, "owned_by": "sprout"}
-    return {"object": "list", "data": [model]}
+    """The installation's own model first, then the others that workers serve now."""
+    known = {"object": "model", "created": 0, "owned_by": "sprout"}
+    return {"object": "list", "data": [{"id": name, **known} for name in capacity.offered(context)]}

@@ -25,6 +25,8 @@ class AskQuote(BaseModel):
     """As `sprout_zones` in the metadata of a batch."""
     level: str | None = None
     """As `sprout_level`."""
+    model: Text | None = None
+    """The one that the lines name; unset: the installation's own."""
     bytes: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Size of the input file: what would be moved to another zone."""
 
@@ -58,6 +60,7 @@ def file_shape(file: File) -> dict[str, Any]:
 
 PLAN_FIELDS = (
     "reason",
+    "waits_for_worker",
     "held",
     "waiting_until",
     "expected_end",

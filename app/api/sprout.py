@@ -18,9 +18,9 @@ YEAR_9999 = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 @router.get("/directives")
-def current_directives(context: Services, tenant: Caller, zone: Text | None = None) -> Any:
+def current_directives(context: Services, tenant: Caller, zone: Text | None = None, model: Text | None = None) -> Any:
     """The directive mix of every workload, or of each of its strata, and why it is what it is; for the workers of the
-    default zone, or of `zone`.
+    default zone and the installation's own model, or of `zone` and `model`.
 
     `run`, the latest one, is null before the first:
 
@@ -41,7 +41,7 @@ def current_directives(context: Services, tenant: Caller, zone: Text | None = No
     - `levels`: by name (`L0`), those that may be used: `energy_j` and `device_s` expected of a request, `claimed_gain`
       in quality over L0 at the policy's confidence, its `mean_gain`, `evidence` and `verdicts`.
     """
-    return directives.explained(context, tenant, zone)
+    return directives.explained(context, tenant, zone, model)
 
 
 @router.get("/intensity")
@@ -79,6 +79,7 @@ def ask_quote(context: Services, tenant: Caller, body: AskQuote) -> Any:
         zones=body.zones,
         level=body.level,
         size=body.bytes,
+        model=body.model,
     )
     return asdict(found)
 

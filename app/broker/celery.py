@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from hashlib import sha256
 
 from celery import Celery
 from kombu import entity
@@ -11,6 +13,9 @@ from kombu.exceptions import OperationalError
 from app.domain.errors import ConfigurationError, DispatchUnavailable
 from app.ports import Queue, Task
 from app.settings import Settings
+
+SAFE_NAME = r"[A-Za-z0-9._-]{1,64}"
+"""Names of models that queues bear as they are."""
 
 URGENT, ORDINARY = 0, 5
 """Of Redis's ten priorities the least number is taken first."""
@@ -21,9 +26,19 @@ def _queue(name: str) -> entity.Queue:
     return entity.Queue(name, entity.Exchange(name), routing_key=name)
 
 
-def queue_name(queue: Queue, place: str) -> str:
-    """The queue as the broker knows it: each zone but the default one has one of its own."""
-    return f"{queue}.{place}" if place else queue
+def queue_name(queue: Queue, place: str, model: str = "") -> str:
+    """The queue as the broker knows it: each zone but the default one, and each model but the installation's own one,
+    has one of its own, such as `generate.GB@Qwen2.5-7B-Instruct`."""
+    zoned = f"{queue}.{place}" if place else queue
+    return f"{zoned}@{_readable(model)}" if model else zoned
+
+
+def _readable(model: str) -> str:
+    """A name that a queue can bear, another one for each model."""
+    if re.fullmatch(SAFE_NAME, model):
+        return model
+    # No name of a model that is borne as it is has a tilde.
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', model)[:48]}~{sha256(model.encode()).hexdigest()[:8]}"
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -32,7 +47,7 @@ def celery_app(settings: Settings) -> Celery:
         raise ConfigurationError("SPROUT_BROKER_URL is not set: name a Redis or Valkey, or run `sprout up`.")
     app = Celery("sprout", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
-        task_queues=[_queue(name) for name in (*Queue, *_elsewhere(settings))],
+        task_queues=[_queue(name) for name in (*Queue, *_further(settings))],
         task_default_queue=Queue.SCHEDULE,
         task_routes={task: {"queue": task.queue} for task in Task},
         # A message is acknowledged before it runs. The lease in PostgreSQL says what is unfinished, and late
@@ -59,8 +74,13 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
-def _elsewhere(settings: Settings) -> Sequence[str]:
-    return [queue_name(Queue.GENERATE, place) for place in settings.places if place]
+def _further(settings: Settings) -> Sequence[str]:
+    """The queues of the other zones, and this process's own if it serves another model."""
+    own = settings.queue_model(settings.served_name)
+    return [
+        *(queue_name(Queue.GENERATE, place) for place in settings.places if place),
+        *([queue_name(Queue.GENERATE, settings.place, own)] if own else []),
+    ]
 
 
 class CeleryDispatcher:
@@ -69,21 +89,21 @@ class CeleryDispatcher:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send(self, task: Task, argument: str, *, place: str = "", urgent: bool = False) -> None:
+    def send(self, task: Task, argument: str, *, place: str = "", model: str = "", urgent: bool = False) -> None:
         try:
             # One attempt: what could not be sent now is sent by the next reconciliation.
             self._app.send_task(
                 task,
                 args=(argument,),
-                queue=queue_name(task.queue, place),
+                queue=_queue(queue_name(task.queue, place, model)),
                 priority=URGENT if urgent else ORDINARY,
                 retry=False,
             )
         except (OperationalError, OSError) as exc:
             raise DispatchUnavailable(f"The message broker does not answer: {exc}") from exc
 
-    def depth(self, queue: Queue, *, place: str = "") -> int:
-        name = queue_name(queue, place)
+    def depth(self, queue: Queue, *, place: str = "", model: str = "") -> int:
+        name = queue_name(queue, place, model)
         try:
             with self._app.connection_for_write() as connection:
                 return int(connection.default_channel.queue_declare(name, passive=True).message_count)

@@ -127,9 +127,10 @@ def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("validating", total=None, failed="")
         for state in client.watch(batch_id):
-            counts = state["request_counts"]
-            reason = state["sprout"]["reason"]
-            if state["sprout"]["schedule"] == Schedule.CARBON and reason not in (None, said):
+            counts, plan = state["request_counts"], state["sprout"]
+            reason = plan["reason"]
+            is_telling = plan["schedule"] == Schedule.CARBON or plan.get("waits_for_worker")
+            if is_telling and reason not in (None, said):
                 said = reason
                 console.print(reason, highlight=False, markup=False, soft_wrap=True)
             progress.update(

@@ -68,9 +68,11 @@ def cancel(batch_id: str) -> None:
 
 
 def described(batch: Mapping[str, Any]) -> str:
-    """The status of a batch, and until when it waits."""
-    until = batch["sprout"]["waiting_until"]
-    if until is None or batch["status"] != BatchStatus.IN_PROGRESS:
+    """The status of a batch, and for whom or until when it waits."""
+    until, is_open = batch["sprout"]["waiting_until"], batch["status"] == BatchStatus.IN_PROGRESS
+    if is_open and batch["sprout"].get("waits_for_worker"):
+        return "waits for a worker"
+    if until is None or not is_open:
         return str(batch["status"]).replace("_", " ")
     return f"waits until {datetime.fromisoformat(until):%a %H:%M} UTC"
 

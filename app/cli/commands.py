@@ -52,8 +52,9 @@ def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None)
 
 
 def _consumed(settings: Settings, queues: Sequence[Queue]) -> Sequence[str]:
-    """A generation worker takes the shards of its own zone."""
-    return [queue_name(queue, settings.place if queue is Queue.GENERATE else "") for queue in queues]
+    """A generation worker takes the shards of its own zone and model."""
+    own = queue_name(Queue.GENERATE, settings.place, settings.queue_model(settings.served_name))
+    return [own if queue is Queue.GENERATE else queue for queue in queues]
 
 
 def flower(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[str]:

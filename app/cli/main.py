@@ -12,6 +12,7 @@ from app.cli import commands
 from app.cli.batch import batch
 from app.cli.directives import directives
 from app.cli.grid import grid
+from app.cli.joining import join
 from app.cli.replay import replay
 from app.cli.summarize import summarize
 from app.cli.up import up
@@ -53,12 +54,21 @@ def beat() -> None:
     help=f"Queues to consume: {', '.join(Queue)}. A worker of `generate` loads the engine.",
 )
 @click.option("--name", help="Name of the worker on this host; by default that of its first queue.")
-def worker(queues: str, name: str | None) -> None:
-    """Run a worker."""
+@click.option("--zone", help="Grid zone of this host, as SPROUT_ZONE; by default the installation's first.")
+@click.option("--model", help="Model to serve, as SPROUT_MODEL; by default the installation's own.")
+def worker(queues: str, name: str | None, zone: str | None, model: str | None) -> None:
+    """Run a worker.
+
+    On another host it needs SPROUT_DATABASE_URL and SPROUT_BROKER_URL only: what else it has to know of the
+    installation stands in the database. Variables that are set here win.
+    """
     try:
         chosen = [Queue(queue) for queue in queues.split(",")]
     except ValueError as exc:
         raise click.BadParameter(f"{exc}; the queues are {', '.join(Queue)}.", param_hint="--queues") from exc
+    os.environ.update({f"SPROUT_{key}": value for key, value in (("ZONE", zone), ("MODEL", model)) if value})
+    if Queue.SCHEDULE not in chosen:
+        join(os.environ)
     _become(commands.worker(load(), chosen, name))
 
 

@@ -18,7 +18,7 @@ from app.cli.stack import running
 from app.cli.tables import grams
 from app.domain.batch import Schedule
 from app.domain.errors import InvalidInput
-from app.domain.request import WORKLOAD_KEY
+from app.domain.request import WORKLOAD_KEY, named_model
 from app.domain.workload import DEFAULT_WORKLOAD
 from app.settings import load
 
@@ -37,7 +37,14 @@ def quote(source: Path, window: str, workload: str | None, level: str | None, zo
     """
     requests = count(source, workload or DEFAULT_WORKLOAD)
     with running(load()) as client:
-        found = client.quote(requests, completion_window=window, zones=zones, level=level, bytes=source.stat().st_size)
+        found = client.quote(
+            requests,
+            completion_window=window,
+            zones=zones,
+            level=level,
+            bytes=source.stat().st_size,
+            model=first_model(source),
+        )
     if raw:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
     else:
@@ -58,6 +65,12 @@ def count(source: Path, workload: str) -> Mapping[str, int]:
     if not found:
         raise InvalidInput(f"{source} has no requests: write one JSON object per line.")
     return found
+
+
+def first_model(source: Path) -> str | None:
+    """The model on which the batch would run: all lines name the same."""
+    with source.open("rb") as lines:
+        return next((named_model(line) for line in lines if line.strip()), None)
 
 
 def _declared(line: bytes, number: int) -> str | None:

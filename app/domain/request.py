@@ -13,6 +13,7 @@ from app.domain.workload import DEFAULT_WORKLOAD, parse_workload
 
 ENDPOINTS = ("/v1/chat/completions",)
 MAX_CUSTOM_ID = 512
+MAX_MODEL = 256
 MAX_DEPTH = 100
 """Arrays and objects inside each other; JSON schemas need about ten, and every part down to the engine recurses."""
 LEVEL_KEY = "sprout_level"
@@ -25,8 +26,8 @@ class RequestDefaults:
     """What a batch says about all of its lines."""
 
     endpoint: str
-    models: frozenset[str] | None
-    """Model names that may be asked for; None when the engine is remote and decides itself."""
+    model: str | None
+    """The model that every line must name: a batch runs on one. None: lines may name any, and several."""
     levels: int
     workload: str = DEFAULT_WORKLOAD
     pinned_level: int | None = None
@@ -55,7 +56,7 @@ def batch_controls(metadata: Mapping[str, str], defaults: RequestDefaults) -> Re
     workload, pinned, stated = _controls(metadata, defaults, param="metadata")
     return RequestDefaults(
         endpoint=defaults.endpoint,
-        models=defaults.models,
+        model=defaults.model,
         levels=defaults.levels,
         max_line_bytes=defaults.max_line_bytes,
         workload=workload,
@@ -153,17 +154,7 @@ def _refuse_constant(name: str) -> None:
 def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidInput("'body' must be a JSON object: the parameters of the request.", param="body")
-    model = body.get("model")
-    known = ", ".join(sorted(defaults.models or ()))
-    if not isinstance(model, str) or not model:
-        hint = f", such as {known}" if known else ""
-        raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="model", code="model_not_found")
-    if defaults.models is not None and model not in defaults.models:
-        raise InvalidInput(
-            f"no worker serves the model {_shown(model)}: use {known}, or set SPROUT_MODEL and restart.",
-            param="model",
-            code="model_not_found",
-        )
+    _check_model(body.get("model"), defaults.model)
     if body.get("stream"):
         raise InvalidInput("'stream' cannot be used in a batch: remove it.", param="body.stream")
     messages = body.get("messages")
@@ -173,6 +164,34 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
             param="body.messages",
         )
     return body
+
+
+def _check_model(model: object, expected: str | None) -> None:
+    if not isinstance(model, str) or not model:
+        hint = f", such as {expected}" if expected else ""
+        raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="model", code="model_not_found")
+    if len(model) > MAX_MODEL or not model.isprintable():
+        raise InvalidInput(
+            f"'body.model' must be a name of at most {MAX_MODEL} printable characters.",
+            param="model",
+            code="model_not_found",
+        )
+    if expected is not None and model != expected:
+        raise InvalidInput(
+            f"the model is {_shown(model)} but the first line names {_shown(expected)}: a batch runs on one model, so "
+            "give each its own file.",
+            param="model",
+            code="mismatched_model",
+        )
+
+
+def named_model(raw: bytes) -> str | None:
+    """The model that a line names; None where it names none, or is faulty in a way that `parse_line` reports."""
+    try:
+        model = json.loads(raw.decode("utf-8-sig"))["body"]["model"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return model if isinstance(model, str) and model else None
 
 
 def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:

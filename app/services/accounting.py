@@ -86,6 +86,7 @@ class Accountant:
                     idle_device_s=min(self._idle.device_s, self._window.device_s),
                     energy_basis=self._meter.basis,
                     zone=settings.zone,
+                    model=settings.served_name,
                     intensity_g_per_kwh=priced.intensity_g_per_kwh,
                     intensity_basis=priced.basis,
                     intensity_origin=priced.origin,

@@ -19,6 +19,7 @@ from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaul
 from app.ports import Task
 from app.services.context import Context
 from app.services.dispatch import ring
+from app.settings import Settings
 from app.store import batches, files, shards
 from app.store.batches import Batch, Counts
 from app.store.files import File
@@ -32,13 +33,27 @@ MAX_METADATA = 16
 """OpenAI's limits on metadata: 16 pairs, keys of 64 and values of 512 characters."""
 
 
-def request_defaults(context: Context, endpoint: str, metadata: Mapping[str, str] | None) -> RequestDefaults:
-    """What a batch's lines take from the batch and from the settings. Raises InvalidInput."""
+def knows_models(settings: Settings) -> bool:
+    """Whether lines say on which model they run. A remote engine without a stated one takes all, and decides itself."""
+    return settings.engine != "openai" or bool(settings.model_name)
+
+
+def model_of(settings: Settings, named: str | None) -> str:
+    """The model of a batch whose lines name `named`."""
+    return named if named is not None and knows_models(settings) else settings.home_model
+
+
+def request_defaults(
+    context: Context, endpoint: str, metadata: Mapping[str, str] | None, named: str | None = None
+) -> RequestDefaults:
+    """What a batch's lines take from the batch, whose first line names the model `named`, and from the settings.
+
+    Raises InvalidInput.
+    """
     settings = context.settings
-    # A remote engine knows its own models.
-    models = None if settings.engine == "openai" and not settings.model_name else frozenset({settings.served_name})
+    model = named if knows_models(settings) else None
     defaults = RequestDefaults(
-        endpoint=endpoint, models=models, levels=settings.levels, max_line_bytes=settings.max_line_bytes
+        endpoint=endpoint, model=model, levels=settings.levels, max_line_bytes=settings.max_line_bytes
     )
     return batch_controls(metadata or {}, defaults)
 

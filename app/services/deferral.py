@@ -18,10 +18,10 @@ from app.domain.deferral import Placement
 from app.domain.errors import Conflict, SproutError
 from app.domain.intensity import HOUR
 from app.domain.work import SAFE_SHARE
-from app.services import plan_notes
+from app.services import capacity, plan_notes
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
-from app.services.layout import Layout, Open, lay_out, look, read
+from app.services.layout import Layout, Open, by_model, lay_out, look, read
 from app.settings import Settings
 from app.store import batches, plans
 from app.store.plans import Planned
@@ -51,17 +51,23 @@ def plan_open(context: Context, connection: Connection) -> None:
     found = read(context.settings, connection, lock=True)
     if not found:
         return
+    served = capacity.served(connection, context.settings, context.clock.now())
+    for model, parts in by_model(found).items():
+        _plan(context, connection, model, parts, plan_notes.unserved(context.settings, model, served))
+
+
+def _plan(context: Context, connection: Connection, model: str, found: Sequence[Open], unserved: str | None) -> None:
     try:
-        outlook = look(context, connection, found)
+        outlook = look(context, connection, model, found)
         layout = lay_out(context.settings, outlook, found) if outlook else None
     except SproutError as exc:
-        log.warning("batches are not planned anew: %s", exc.message)
+        log.warning("batches of %s are not planned anew: %s", model, exc.message)
         return
     if layout is None:
-        plan_notes.put_unmeasured(connection, found, context.clock.now())
+        plan_notes.put_unmeasured(connection, found, context.clock.now(), unserved)
         return
     plans.place(connection, _changes(context.settings, layout), layout.outlook.now)
-    plan_notes.put(connection, context.settings, layout)
+    plan_notes.put(connection, context.settings, layout, unserved)
 
 
 def _changes(settings: Settings, layout: Layout) -> Sequence[Planned]:

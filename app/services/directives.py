@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.domain.optimizer import FloorRule
 from app.domain.policy import Decision, DirectivePolicy
 from app.domain.workload import floor_of
 from app.ports import IntensityProvider
-from app.services import explanation, observation
+from app.services import capacity, explanation, observation
 from app.services.context import Context
 from app.services.intensity import refresh
 from app.settings import Settings
@@ -36,6 +36,15 @@ UNEXPLAINED: Mapping[str, Any] = {"share": None, "base_quality": None, "verdicts
 """A mix from before its reasons were stored."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Whose requests a decision is for, and the zone and the model of the workers that draw from its mixes."""
+
+    tenant: str
+    zone: str
+    model: str
+
+
 def ours(settings: Settings) -> DirectivePolicy:
     """The policy of live service: the same object that is replayed over recorded history."""
     rule = FloorRule(
@@ -48,52 +57,64 @@ def ours(settings: Settings) -> DirectivePolicy:
 
 
 def recompute(context: Context, provider: IntensityProvider) -> Sequence[OptimizerRun]:
-    """Bring intensity and profiles up to date, decide for every zone, and store inputs, solver status and mixes.
+    """Bring intensity and profiles up to date, decide for every model and zone, and store inputs, solver status and
+    mixes.
 
     A provider that does not answer is no reason to stop: the last known intensity serves until it is stale.
     """
     refresh(context, provider, wait_s=PATIENCE_S)
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        measured = profiles.measured(
-            connection, TENANT, settings.served_name, now=now, half_life_s=settings.profile_half_life_s
-        )
-        profiles.put(connection, TENANT, settings.served_name, measured, now)
-        names = {profile.workload for profile in measured}
-        return [
-            _decide(context, connection, TENANT, zone, names | set(mixes.current(connection, TENANT, zone)), now)
-            for zone in settings.all_zones
-        ]
+        models = capacity.models(connection, settings, now)
+        return [run for model in models for run in _recompute(context, connection, TENANT, model, now)]
 
 
-def ensure_mixes(context: Context, connection: Connection, tenant: str, workloads: Iterable[str]) -> None:
-    """Give workloads that were never seen a mix at once, instead of at the end of the period."""
+def _recompute(
+    context: Context, connection: Connection, tenant: str, model: str, now: datetime
+) -> Sequence[OptimizerRun]:
+    half_life_s = context.settings.profile_half_life_s
+    measured = profiles.measured(connection, tenant, model, now=now, half_life_s=half_life_s)
+    profiles.put(connection, tenant, model, measured, now)
+    names = {profile.workload for profile in measured}
+    found = []
+    for zone in context.settings.all_zones:
+        target = Target(tenant=tenant, zone=zone, model=model)
+        found.append(_decide(context, connection, target, names | set(_current(connection, target)), now))
+    return found
+
+
+def ensure_mixes(context: Context, connection: Connection, tenant: str, model: str, workloads: Iterable[str]) -> None:
+    """Give workloads that a model has never seen a mix at once, instead of at the end of the period."""
     wanted = set(workloads)
     for zone in context.settings.all_zones:
-        known = set(mixes.current(connection, tenant, zone))
+        target = Target(tenant=tenant, zone=zone, model=model)
+        known = set(_current(connection, target))
         if wanted - known:
-            _decide(context, connection, tenant, zone, known | wanted, context.clock.now())
+            _decide(context, connection, target, known | wanted, context.clock.now())
+
+
+def _current(connection: Connection, target: Target) -> Mapping[str, DirectiveMix]:
+    return mixes.current(connection, target.tenant, target.zone, target.model)
 
 
 def _decide(
-    context: Context, connection: Connection, tenant: str, zone: str, workloads: Iterable[str], now: datetime
+    context: Context, connection: Connection, target: Target, workloads: Iterable[str], now: datetime
 ) -> OptimizerRun:
     settings = context.settings
     policy = ours(settings)
-    situation = observation.look(connection, settings, tenant, workloads, now, zone)
+    situation = observation.look(connection, settings, target.model, target.tenant, workloads, now, target.zone)
     inputs = explanation.inputs(policy, situation, context.hardware)
     try:
         decision = policy.decide(situation.observation(settings.levels, context.hardware))
     except (IntensityUnavailable, InvalidInput, OptimizerFailed) as exc:
-        return _fall_back(connection, settings, tenant, zone, inputs, exc.message, now)
+        return _fall_back(connection, settings, target, inputs, exc.message, now)
     reason = explanation.kept(policy, situation.workloads, decision)
-    return _store(connection, tenant, zone, decision, inputs, reason, now)
+    return _store(connection, target, decision, inputs, reason, now)
 
 
 def _store(
     connection: Connection,
-    tenant: str,
-    zone: str,
+    target: Target,
     decision: Decision,
     inputs: Mapping[str, Any],
     reason: str,
@@ -101,7 +122,8 @@ def _store(
 ) -> OptimizerRun:
     run = OptimizerRun(
         id=new_id("run_"),
-        zone=zone,
+        zone=target.zone,
+        model=target.model,
         created_at=now,
         outcome="solved",
         solver_status=decision.solver_status,
@@ -112,25 +134,25 @@ def _store(
         _mix(name, inputs, probabilities, now, binding=name in decision.binding)
         for name, probabilities in decision.mixes.items()
     ]
-    mixes.add(connection, tenant, run, found)
+    mixes.add(connection, target.tenant, run, found)
     return run
 
 
 def _fall_back(
     connection: Connection,
     settings: Settings,
-    tenant: str,
-    zone: str,
+    target: Target,
     inputs: Mapping[str, Any],
     fault: str,
     now: datetime,
 ) -> OptimizerRun:
     """Keep the last good mixes while they are fresh, else go to L0; either way say why."""
-    last = mixes.newest_solved(connection, tenant, zone)
+    last = mixes.newest_solved(connection, target.tenant, target.zone, target.model)
     fresh = last is not None and now - last.created_at <= STALE_MIX
     run = OptimizerRun(
         id=new_id("run_"),
-        zone=zone,
+        zone=target.zone,
+        model=target.model,
         created_at=now,
         outcome="last_good" if fresh else "l0",
         solver_status="not solved",
@@ -138,10 +160,10 @@ def _fall_back(
         inputs={**inputs, "floor_fraction": None},
     )
     log.warning("directive mixes: %s", run.reason)
-    kept = mixes.current(connection, tenant, zone) if fresh else {}
+    kept = _current(connection, target) if fresh else {}
     at_l0 = (1.0, *(0.0 for _ in range(settings.levels - 1)))
     missing = [name for name in inputs["workloads"] if name not in kept]
-    mixes.add(connection, tenant, run, [_mix(name, inputs, at_l0, now, binding=False) for name in missing])
+    mixes.add(connection, target.tenant, run, [_mix(name, inputs, at_l0, now, binding=False) for name in missing])
     return run
 
 
@@ -158,9 +180,9 @@ def _mix(
     )
 
 
-def explained(context: Context, tenant: str, zone: str | None = None) -> Mapping[str, Any]:
-    """The latest run and the mix of every workload in a zone, each mix with what the run that gave it knew of the
-    workload; the default zone's where none is named.
+def explained(context: Context, tenant: str, zone: str | None = None, model: str | None = None) -> Mapping[str, Any]:
+    """The latest run and the mix of every workload in a zone and with a model, each mix with what the run that gave it
+    knew of the workload; the default zone's and the installation's own model's where none is named.
 
     Raises:
         NotFound: no worker can be in that zone.
@@ -169,8 +191,9 @@ def explained(context: Context, tenant: str, zone: str | None = None) -> Mapping
     if where not in context.settings.all_zones:
         raise NotFound(f"There is no zone '{where}': SPROUT_ZONES names {', '.join(context.settings.all_zones)}.")
     with context.database.transaction() as connection:
-        run = mixes.newest_run(connection, tenant, where)
-        found = mixes.current(connection, tenant, where).values()
+        target = Target(tenant=tenant, zone=where, model=model or context.settings.home_model)
+        run = mixes.newest_run(connection, tenant, where, target.model)
+        found = _current(connection, target).values()
         reasons = mixes.reasons(connection, [mix.id for mix in found])
     return {
         "run": _run(run) if run else None,

@@ -16,6 +16,7 @@ from app.discovery.energy import as_at_l0
 from app.discovery.model import FEWEST_PROMPTS, ClassModel, fit
 from app.domain.request import Request
 from app.domain.workload import declared_in
+from app.services import capacity
 from app.services.context import Context
 from app.settings import Settings
 from app.store import class_models, requests
@@ -44,17 +45,24 @@ class Sample:
 
 
 def discover(context: Context, tenant: str = TENANT) -> None:
-    """Learn the tenant's classes anew, if it is time; what fails leaves the old ones."""
-    settings, now = context.settings, context.clock.now()
-    if not settings.discovery:
+    """Learn the tenant's classes anew with each model, if it is time; what fails leaves the old ones."""
+    if not context.settings.discovery:
         return
     with context.database.transaction() as connection:
-        if not _due(connection, settings, tenant, now):
+        names = capacity.models(connection, context.settings, context.clock.now())
+    for name in names:
+        _discover(context, tenant, name)
+
+
+def _discover(context: Context, tenant: str, name: str) -> None:
+    settings, now = context.settings, context.clock.now()
+    with context.database.transaction() as connection:
+        if not _due(connection, settings, tenant, name, now):
             return
-        previous = class_models.newest(connection, tenant, settings.served_name)
-        sample = _sample(connection, tenant, settings.served_name)
+        previous = class_models.newest(connection, tenant, name)
+        sample = _sample(connection, tenant, name)
     if len(sample.prompts) < FEWEST_PROMPTS:
-        log.info("classes of prompts: %d answers, %d are needed", len(sample.prompts), FEWEST_PROMPTS)
+        log.info("classes of prompts: %d answers of %s, %d are needed", len(sample.prompts), name, FEWEST_PROMPTS)
         return
     try:
         model = fit(sample.prompts, sample.declared, sample.energies_j, previous=previous).model
@@ -63,19 +71,19 @@ def discover(context: Context, tenant: str = TENANT) -> None:
         log.exception("classes of prompts could not be learned: the old ones stay")
         return
     with context.database.transaction() as connection:
-        class_models.put(connection, tenant, settings.served_name, model, now)
+        class_models.put(connection, tenant, name, model, now)
     log.info("classes of prompts: version %d, %d discovered workloads", model.version, len(set(model.numbers)))
 
 
-def _due(connection: Connection, settings: Settings, tenant: str, now: datetime) -> bool:
-    last = class_models.newest_learning(connection, tenant, settings.served_name)
+def _due(connection: Connection, settings: Settings, tenant: str, name: str, now: datetime) -> bool:
+    last = class_models.newest_learning(connection, tenant, name)
     if last is None:
         return True
     learned_at, prompts = last
     if now - learned_at >= timedelta(seconds=settings.discover_s):
         return True
     enough = GROWTH * prompts
-    return enough <= SAMPLE and requests.count_answered(connection, tenant, settings.served_name, enough) == enough
+    return enough <= SAMPLE and requests.count_answered(connection, tenant, name, enough) == enough
 
 
 def _sample(connection: Connection, tenant: str, model: str) -> Sample:
@@ -95,11 +103,12 @@ def _sample(connection: Connection, tenant: str, model: str) -> Sample:
     )
 
 
-def newest(context: Context, connection: Connection, tenant: str) -> ClassModel | None:
-    """The model by which new requests are named; None if there is none yet, or if it is switched off."""
+def newest(context: Context, connection: Connection, tenant: str, name: str) -> ClassModel | None:
+    """The model by which new requests to the model `name` are named; None if there is none yet, or if it is switched
+    off."""
     if not context.settings.discovery:
         return None
-    return class_models.newest(connection, tenant, context.settings.served_name)
+    return class_models.newest(connection, tenant, name)
 
 
 def named(entries: Iterable[Request], model: ClassModel | None) -> Iterator[Request]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from app.domain.errors import DispatchUnavailable
 from app.ports import Queue, Task
+from app.services import capacity
 from app.services.context import Context
 from app.store import shards
 from app.store.shards import Waiting
@@ -26,21 +27,30 @@ def ring(context: Context, task: Task, argument: str) -> None:
 
 
 def ring_for_shards(context: Context) -> int:
-    """Top the generate queue of every zone up with released shards; returns how many were sent."""
-    return sum(_ring_in(context, place) for place in context.settings.places)
+    """Top the generate queues up with released shards, of every zone and every model that is served; returns how many
+    were sent.
+
+    The installation's own model is always rung for: its workers may be starting.
+    """
+    settings = context.settings
+    with context.database.transaction() as connection:
+        models = {settings.home_model, *capacity.served(connection, settings, context.clock.now())}
+    return sum(_ring_in(context, place, model) for model in sorted(models) for place in settings.places)
 
 
-def _ring_in(context: Context, place: str) -> int:
+def _ring_in(context: Context, place: str, model: str) -> int:
     sent = 0
     found: Sequence[Waiting] = ()
+    named = context.settings.queue_model(model)
     try:
-        room = QUEUE_DEPTH - context.dispatcher.depth(Queue.GENERATE, place=place)
+        room = QUEUE_DEPTH - context.dispatcher.depth(Queue.GENERATE, place=place, model=named)
         if room <= -QUEUE_DEPTH:
             return 0
         with context.database.transaction() as connection:
             found = shards.waiting(
                 connection,
                 place=place,
+                model=model,
                 # What is urgent overtakes a full queue.
                 limit=room if room > 0 else QUEUE_DEPTH,
                 only_urgent=room <= 0,
@@ -48,7 +58,7 @@ def _ring_in(context: Context, place: str) -> int:
                 resend=context.settings.resend,
             )
         for shard in found:
-            context.dispatcher.send(Task.GENERATE, shard.id, place=place, urgent=shard.urgent)
+            context.dispatcher.send(Task.GENERATE, shard.id, place=place, model=named, urgent=shard.urgent)
             sent += 1
     except DispatchUnavailable as exc:
         log.warning("%d shards wait: %s", len(found) - sent, exc.message)

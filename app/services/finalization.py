@@ -82,7 +82,7 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
         "error_file_id": ids[False] if lines[False] else None,
         "completed": lines[True],
         "failed": lines[False],
-        "model": model,
+        "model": model or batch.model,
         "usage": _usage(prompt_tokens, completion_tokens),
     }
 

@@ -85,11 +85,13 @@ def _spare(context: Context, worker: Worker) -> str | None:
         return None
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        waiting = shards.waiting(connection, place=settings.place, limit=1, now=now, resend=None)
+        place, model = settings.place, settings.served_name
+        waiting = shards.waiting(connection, place=place, model=model, limit=1, now=now, resend=None)
         if waiting:
             return waiting[0].id
-        at_once = worker.pace.slots
-        return sharing.copy_slowest(connection, place=settings.place, owner=worker.name, at_once=at_once, now=now)
+        return sharing.copy_slowest(
+            connection, place=place, model=model, owner=worker.name, at_once=worker.pace.slots, now=now
+        )
 
 
 def _run(context: Context, worker: Worker, shard_id: str) -> bool:

@@ -38,9 +38,10 @@ def overview(context: Context) -> Sequence[Mapping[str, Any]]:
     how forecasts fared."""
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        seen = capacity.measured(connection, settings, now)
+        models = capacity.models(connection, settings, now)
+        seen = [capacity.measured(connection, settings, now, model) for model in models]
         return [
-            {**_zone(connection, settings, zone, now), "devices": _devices(seen.get(zone))}
+            {**_zone(connection, settings, zone, now), "devices": sum(_devices(each.get(zone)) for each in seen)}
             for zone in settings.all_zones
         ]
 

@@ -133,7 +133,7 @@ def _randomised(connection: Connection, batch: Batch, spent: Spent) -> L0Estimat
 
 
 def _profile(connection: Connection, settings: Settings, batch: Batch, spent: Spent) -> L0Estimate | None:
-    known = profiles.all_of(connection, batch.tenant_id, settings.served_name)
+    known = profiles.all_of(connection, batch.tenant_id, batch.model or settings.home_model)
     own = [profile for profile in known if (floor_of(profile.workload), profile.level) == (spent.workload, L0)]
     if sum(profile.requests for profile in own) < MIN_L0_REQUESTS:
         return None

@@ -86,14 +86,22 @@ def read(settings: Settings, connection: Connection, *, lock: bool) -> Sequence[
     ]
 
 
-def look(context: Context, connection: Connection, found: Sequence[Open]) -> Outlook | None:
-    """The outlook for these; None while nothing is measured.
+def by_model(found: Sequence[Open]) -> Mapping[str, Sequence[Open]]:
+    """Each model is planned for itself: no worker runs the shards of another one's."""
+    parts: dict[str, list[Open]] = defaultdict(list)
+    for part in found:
+        parts[part.batch.model].append(part)
+    return parts
+
+
+def look(context: Context, connection: Connection, model: str, found: Sequence[Open]) -> Outlook | None:
+    """The outlook for these, all of one model; None while nothing of it is measured.
 
     Raises:
         InvalidInput: a stored figure cannot be used.
     """
     kinds = {kind for part in found for kind in part.kinds}
-    return look_ahead(connection, context.settings, context.hardware, kinds, context.clock.now())
+    return look_ahead(connection, context.settings, context.hardware, model, kinds, context.clock.now())
 
 
 def lay_out(settings: Settings, outlook: Outlook, found: Sequence[Open]) -> Layout:

@@ -47,18 +47,26 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, smallest: 
     """
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
-        found = shards.lease(connection, shard_id, place=settings.place, owner=owner, now=now, duration=settings.lease)
+        found = shards.lease(
+            connection,
+            shard_id,
+            place=settings.place,
+            model=settings.served_name,
+            owner=owner,
+            now=now,
+            duration=settings.lease,
+        )
         if found is None:
             return None
         shard = found.shard
         if shard.copy_of is None:
-            left = sharing.left(connection, place=settings.place, owner=owner, now=now)
+            left = sharing.left(connection, place=settings.place, model=settings.served_name, owner=owner, now=now)
             if left.others:
                 limit = min(limit, max(fair_share(left.requests + shard.requests, left.others + 1), smallest))
             waiting, was_cut = _cut(connection, found, limit)
         else:
             waiting, was_cut = _unanswered(connection, shard), False
-        known = mixes.current(connection, shard.tenant_id, settings.zone)
+        known = mixes.current(connection, shard.tenant_id, settings.zone, settings.served_name)
         lengths = expected_tokens(profiles.all_of(connection, shard.tenant_id, settings.served_name))
     # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
     current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}

@@ -64,9 +64,15 @@ class Situation:
 
 
 def look(
-    connection: Connection, settings: Settings, tenant: str, names: Iterable[str], now: datetime, zone: str
+    connection: Connection,
+    settings: Settings,
+    model: str,
+    tenant: str,
+    names: Iterable[str],
+    now: datetime,
+    zone: str,
 ) -> Situation:
-    """The present situation of the workloads, and strata of workloads, of these names, in a zone."""
+    """The present situation of the workloads, and strata of workloads, of these names, with a model and in a zone."""
     figure = known(connection, settings.basis, zone, now)
     if figure is None:
         last = intensity.latest(connection, zone, settings.basis, now)
@@ -78,20 +84,18 @@ def look(
         figure=figure,
         age_h=age_hours(figure.start, now) if figure else 0,
         past=[earlier.intensity_g_per_kwh for earlier in past],
-        workloads=_workloads(connection, settings, tenant, sorted(names), now),
+        workloads=_workloads(connection, settings, model, tenant, sorted(names), now),
     )
 
 
 def _workloads(
-    connection: Connection, settings: Settings, tenant: str, names: Sequence[str], now: datetime
+    connection: Connection, settings: Settings, model: str, tenant: str, names: Sequence[str], now: datetime
 ) -> Sequence[Known]:
-    tallies = verdicts.tallies(
-        connection, tenant, settings.served_name, now=now, half_life_s=settings.verdict_half_life_s
-    )
+    tallies = verdicts.tallies(connection, tenant, model, now=now, half_life_s=settings.verdict_half_life_s)
     belief = prior(settings)
     qualities = _qualities(names, tallies, settings.levels, belief)
-    known = _Profiles(profiles.all_of(connection, tenant, settings.served_name))
-    traffic = profiles.traffic(connection, tenant, settings.served_name, now - PAST)
+    known = _Profiles(profiles.all_of(connection, tenant, model))
+    traffic = profiles.traffic(connection, tenant, model, now - PAST)
     # Without any weight in its floor the mix of a new stratum would be left to chance.
     requests = {name: max(traffic.get(name, 0), 1) for name in names}
     total = sum(requests.values())

@@ -118,22 +118,22 @@ class Outlook:
 
 
 def look_ahead(
-    connection: Connection, settings: Settings, hardware: Hardware, kinds: Iterable[Kind], now: datetime
+    connection: Connection, settings: Settings, hardware: Hardware, model: str, kinds: Iterable[Kind], now: datetime
 ) -> Outlook | None:
-    """The outlook for requests of these kinds; None while no request was ever answered, so that nothing can be said of
-    the time that any takes."""
+    """The outlook for requests of these kinds to a model; None while it has answered none, so that nothing can be
+    said of the time that any takes."""
     by_tenant: dict[str, set[Kind]] = defaultdict(set)
     for kind in kinds:
         by_tenant[kind.tenant].add(kind)
-    typical = _typical(connection, settings, by_tenant)
+    typical = _typical(connection, model, by_tenant)
     if typical is None:
         return None
     found = {}
-    for zone, measured in capacity.measured(connection, settings, now).items():
+    for zone, measured in capacity.measured(connection, settings, now, model).items():
         expected, error_90 = _expected(connection, settings, zone, now)
         uses: dict[Kind, RequestUse] = {}
         for tenant, own in by_tenant.items():
-            situation = _situation(connection, settings, tenant, own, now, zone)
+            situation = _situation(connection, settings, model, tenant, own, now, zone)
             uses |= _uses(settings, hardware, situation, own, expected, typical)
         found[zone] = ZoneOutlook(
             zone=zone, capacity=measured, intensity_g_per_kwh=expected, error_90=error_90, uses=uses
@@ -142,22 +142,27 @@ def look_ahead(
     return Outlook(now=now, starts=starts, zones=found, hardware=hardware)
 
 
-def _typical(connection: Connection, settings: Settings, tenants: Iterable[str]) -> Use | None:
+def _typical(connection: Connection, model: str, tenants: Iterable[str]) -> Use | None:
     """What a request takes of which nothing else is known: as others at L0, or as the newest that were answered."""
-    model = settings.served_name
     measured = profiles.typical(connection, model, L0)
     recent = (ledger.recent_use(connection, tenant, model, RECENT) for tenant in sorted(tenants))
     return measured or next((use for use in recent if use), None)
 
 
 def _situation(
-    connection: Connection, settings: Settings, tenant: str, kinds: Iterable[Kind], now: datetime, zone: str
+    connection: Connection,
+    settings: Settings,
+    model: str,
+    tenant: str,
+    kinds: Iterable[Kind],
+    now: datetime,
+    zone: str,
 ) -> Situation:
     """With all strata of their floors: the mixes of these hang together."""
     names = {kind.workload for kind in kinds}
     floors = {floor_of(name) for name in names}
-    siblings = {name for name in mixes.current(connection, tenant, zone) if floor_of(name) in floors}
-    return observation.look(connection, settings, tenant, names | siblings, now, zone)
+    siblings = {name for name in mixes.current(connection, tenant, zone, model) if floor_of(name) in floors}
+    return observation.look(connection, settings, model, tenant, names | siblings, now, zone)
 
 
 def _expected(connection: Connection, settings: Settings, zone: str, now: datetime) -> tuple[Floats, Floats]:

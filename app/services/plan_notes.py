@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,6 +57,8 @@ class Note:
     in_time: bool
     """Whether that is still safe: at half the measured capacity it would end a margin before its window closes."""
     reason: str
+    waits_for_worker: bool
+    """Whether no worker that may run it is seen."""
     requests: int
     """What is left: all figures are of these."""
     footprint_g: float
@@ -72,24 +74,46 @@ class Note:
     at_once: Sequence[PlannedHour]
 
 
-def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime) -> None:
+def unserved(settings: Settings, model: str, served: Sequence[str]) -> str | None:
+    """Why the batches of a model wait while workers are seen of the models `served`; None if it is among these."""
+    if model in served:
+        return None
+    if not served and model == settings.home_model:
+        return f"No worker that serves {model} is seen: it starts by itself once one has loaded the model."
+    seen = f"those that are seen serve {', '.join(served)}" if served else "none is seen at all"
+    return (
+        f"No worker serves the model {model}; {seen}. It starts by itself once there is one: start a worker with "
+        f"SPROUT_MODEL={model}, or cancel the batch."
+    )
+
+
+def put_unmeasured(connection: Connection, found: Sequence[Open], now: datetime, unserved: str | None) -> None:
     """Only why there is no plan."""
-    note = {"planned_at": now.isoformat(), "held": 0, "waiting_until": None, "reason": UNMEASURED}
+    note = {
+        "planned_at": now.isoformat(),
+        "held": 0,
+        "waiting_until": None,
+        "reason": unserved or UNMEASURED,
+        "waits_for_worker": unserved is not None,
+    }
     plans.note(connection, {part.batch.id: note for part in found}, first=False)
 
 
-def put(connection: Connection, settings: Settings, layout: Layout) -> None:
-    """A note for each batch of the layout."""
+def put(connection: Connection, settings: Settings, layout: Layout, unserved: str | None) -> None:
+    """A note for each batch of the layout; `unserved` says why all of them wait, if no worker serves their model."""
     parts: dict[str, list[Placed]] = defaultdict(list)
     for placed in layout.placed:
         parts[placed.part.batch.id].append(placed)
-    notes = {batch_id: asdict(note_of(settings, layout.outlook, own)) for batch_id, own in parts.items()}
+    found = {batch_id: note_of(settings, layout.outlook, own) for batch_id, own in parts.items()}
+    if unserved:
+        found = {key: replace(note, reason=unserved, waits_for_worker=True) for key, note in found.items()}
+    notes = {batch_id: asdict(note) for batch_id, note in found.items()}
     plans.note(connection, notes, first=True)
-    waiting = {part.batch.id: _stranded(settings, layout.outlook, part) for part in layout.stranded}
+    waiting = {part.batch.id: _stranded(settings, layout.outlook, part, unserved) for part in layout.stranded}
     plans.note(connection, {key: note for key, note in waiting.items() if key not in notes}, first=False)
 
 
-def _stranded(settings: Settings, outlook: Outlook, part: Open) -> Mapping[str, Any]:
+def _stranded(settings: Settings, outlook: Outlook, part: Open, unserved: str | None) -> Mapping[str, Any]:
     """Of a batch whose zones have no workers: what it was promised stands, once they are back."""
     zones = " or ".join(part.batch.zones or settings.all_zones[:1])
     return {
@@ -98,7 +122,9 @@ def _stranded(settings: Settings, outlook: Outlook, part: Open) -> Mapping[str, 
         "waiting_until": None,
         "promised": part.batch.promised,
         "in_time": False,
-        "reason": f"No worker is seen in zone {zones}: it waits for one, and runs nowhere else.",
+        "reason": unserved
+        or f"No worker of {part.batch.model} is seen in zone {zones}: it waits for one, and runs nowhere else.",
+        "waits_for_worker": True,
     }
 
 
@@ -120,6 +146,7 @@ def note_of(settings: Settings, outlook: Outlook, parts: Sequence[Placed]) -> No
         promised=promised,
         in_time=promised and late_h <= 0,
         reason=_reason(outlook, part, hours, late_h, promised=promised),
+        waits_for_worker=False,
         requests=left,
         footprint_g=sum(hour.footprint_g for hour in hours),
         footprint_g_interval=interval(outlook, part, parts),

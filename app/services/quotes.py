@@ -11,8 +11,9 @@ from app.domain.directive import parse_level
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.intensity import HOUR
 from app.domain.workload import parse_workload
+from app.services.batches import model_of
 from app.services.context import Context
-from app.services.layout import Open, lay_out, look, read
+from app.services.layout import Open, by_model, lay_out, look, read
 from app.services.outlook import Outlook
 from app.services.plan_notes import note_of
 from app.store.plans import OpenBatch, OpenShard
@@ -61,8 +62,10 @@ def quote(
     zones: str | None,
     level: str | None,
     size: int,
+    model: str | None = None,
 ) -> Quote:
-    """What a batch of so many requests per workload, from a file of `size` bytes, would emit beside the open batches.
+    """What a batch of so many requests per workload, from a file of `size` bytes whose lines name `model`, would
+    emit beside the open batches; with the installation's own model where none is named.
 
     Raises:
         InvalidInput: a count, workload, window, zone or level cannot be used.
@@ -73,17 +76,12 @@ def quote(
     allowed = parse_zones(zones, settings.all_zones)
     pinned = None if level is None else parse_level(level, levels=settings.levels, param="level")
     _check(requests)
+    name = model_of(settings, model)
+    asked = _batch(context, tenant, name, requests, pinned, longest, allowed, size)
     with context.database.transaction() as connection:
-        others = read(settings, connection, lock=False)
-        asked = _batch(context, tenant, requests, pinned, longest, allowed, size)
-        outlook = look(context, connection, [*others, asked])
-    if outlook is None:
-        raise Conflict(
-            f"No request of {settings.served_name} was measured yet, so that nothing can be said of time and carbon: "
-            "run a small batch first."
-        )
-    if not set(allowed or settings.all_zones[:1]) & outlook.zones.keys():
-        raise Conflict(f"No worker is seen in zone {' or '.join(allowed or settings.all_zones[:1])}: start one there.")
+        others = by_model(read(settings, connection, lock=False)).get(name, [])
+        outlook = look(context, connection, name, [*others, asked])
+    outlook = _usable(outlook, name, allowed or settings.all_zones[:1])
     windows = sorted({window for window in WINDOWS if window < longest} | {longest})
     plans = [(Schedule.ASAP, longest), *((Schedule.CARBON, window) for window in windows)]
     options = [
@@ -91,6 +89,17 @@ def quote(
         for schedule, window in plans
     ]
     return Quote(requests=sum(requests.values()), intensity_basis=settings.basis, options=options)
+
+
+def _usable(outlook: Outlook | None, model: str, zones: Sequence[str]) -> Outlook:
+    if outlook is None:
+        raise Conflict(
+            f"No request of {model} was measured yet, so that nothing can be said of time and carbon: run a small "
+            "batch first."
+        )
+    if not set(zones) & outlook.zones.keys():
+        raise Conflict(f"No worker of {model} is seen in zone {' or '.join(zones)}: start one there.")
+    return outlook
 
 
 def _check(requests: Mapping[str, int]) -> None:
@@ -105,6 +114,7 @@ def _check(requests: Mapping[str, int]) -> None:
 def _batch(
     context: Context,
     tenant: str,
+    model: str,
     requests: Mapping[str, int],
     pinned_level: int | None,
     window: timedelta,
@@ -116,6 +126,7 @@ def _batch(
     batch = OpenBatch(
         id=ASKED,
         tenant_id=tenant,
+        model=model,
         schedule=Schedule.CARBON,
         zones=zones,
         composition=[

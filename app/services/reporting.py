@@ -61,7 +61,7 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
         totals = ledger.totals(connection, batch_id)
         start = batch.in_progress_at or now
         end = (batch.finalizing_at or batch.cancelling_at or now) + timedelta(seconds=1)
-        current = mixes.current(connection, tenant, settings.all_zones[0])
+        current = mixes.current(connection, tenant, settings.all_zones[0], batch.model or settings.home_model)
         requests = ledger.requests_by_mix(connection, batch_id)
         estimates, refused = _estimates(connection, settings, batch, totals)
         origins = ledger.origins(connection, batch_id)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine, NotFound
-from app.domain.request import Request, RequestDefaults, parse_line
+from app.domain.request import Request, RequestDefaults, named_model, parse_line
 from app.ports import Tokenizer
 from app.services import deferral, directives, discovery
-from app.services.batches import request_defaults
+from app.services.batches import model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
 from app.store import batches, requests, shards
@@ -118,48 +119,66 @@ def validate(context: Context, batch_id: str) -> None:
         batch = batches.find(connection, batch_id) if batches.claim(connection, batch_id) else None
         if batch is None or batch.status is not BatchStatus.VALIDATING:
             return
-        errors, total = _store_requests(context, connection, batch)
+        errors, total, model = _store_requests(context, connection, batch)
         now = context.clock.now()
         if errors:
             batches.move(connection, batch_id, BatchStatus.FAILED, now, errors=errors)
             log.info("batch %s failed validation: %s", batch_id, errors[0]["message"])
             return
-        if not _admit(context, connection, batch, total):
+        if not _admit(context, connection, replace(batch, total=total, model=model)):
             connection.rollback()  # it was cancelled or expired meanwhile
             return
     ring_for_shards(context)
 
 
-def _admit(context: Context, connection: Connection, batch: Batch, total: int) -> bool:
+def _admit(context: Context, connection: Connection, batch: Batch) -> bool:
     """Cut shards, see to it that every workload has a mix, and plan; False if the batch cannot run any more."""
-    now = context.clock.now()
+    now, model = context.clock.now(), batch.model or context.settings.home_model
     ranges = requests.ranges(connection, batch.id, context.settings.shard_size)
     # A plan may put them elsewhere; without any they still only run where they may.
     home = context.settings.all_zones[0]
     place = context.settings.place_of(zone_within(batch.zones, home, home))
     shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=ranges, now=now, place=place)
     shares = requests.composition(connection, batch.id)
-    directives.ensure_mixes(context, connection, batch.tenant_id, {share.workload for share in shares})
+    directives.ensure_mixes(context, connection, batch.tenant_id, model, {share.workload for share in shares})
     composition = [asdict(share) for share in shares]
-    if not batches.move(connection, batch.id, BatchStatus.IN_PROGRESS, now, total=total, composition=composition):
+    values = {"total": batch.total, "model": model, "composition": composition}
+    if not batches.move(connection, batch.id, BatchStatus.IN_PROGRESS, now, **values):
         return False
     deferral.plan_open(context, connection)
     return True
 
 
-def _store_requests(context: Context, connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]], int]:
+def _store_requests(
+    context: Context, connection: Connection, batch: Batch
+) -> tuple[list[dict[str, Any]], int, str | None]:
+    """Faults, or how many requests there are, and on which model they run."""
+    settings = context.settings
     try:
         path = context.files.path(batch.input_file_id)
-        defaults = request_defaults(context, batch.endpoint, batch.metadata)
+        first = _first_model(path, settings.max_line_bytes)
+        defaults = request_defaults(context, batch.endpoint, batch.metadata, first)
     except NotFound as exc:
-        return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}], 0
+        return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}], 0, None
     except InvalidInput as exc:  # the settings have changed since the batch was accepted
-        return [{"code": "invalid_metadata", "message": exc.message, "param": exc.param, "line": None}], 0
-    model = discovery.newest(context, connection, batch.tenant_id)
+        return [{"code": "invalid_metadata", "message": exc.message, "param": exc.param, "line": None}], 0, None
+    model = model_of(settings, first)
+    # Of another model it is not known here how it counts.
+    tokenizer = context.tokenizer() if model == settings.served_name else None
+    classes = discovery.newest(context, connection, batch.tenant_id, model)
     with path.open("rb") as file, connection.begin_nested() as savepoint:
-        entries = InputFile(file, defaults, context.tokenizer(), max_context=context.settings.max_context)
-        named = discovery.named(entries, model)
+        entries = InputFile(file, defaults, tokenizer, max_context=settings.max_context)
+        named = discovery.named(entries, classes)
         total = requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=named)
         if entries.errors:
             savepoint.rollback()
-    return entries.errors, total
+    return entries.errors, total, model
+
+
+def _first_model(path: Path, max_line_bytes: int) -> str | None:
+    """The model that the first line names; it holds for all of them."""
+    with path.open("rb") as file:
+        for raw in iter(lambda: file.readline(max_line_bytes + 2), b""):
+            if raw.strip():
+                return named_model(raw.strip())
+    return None

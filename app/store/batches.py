@@ -26,6 +26,7 @@ class Batch:
     created_at: datetime
     expires_at: datetime
     model: str | None = None
+    """The one that all of its lines name; None until it is validated."""
     errors: Sequence[Mapping[str, Any]] | None = None
     metadata: Mapping[str, str] | None = None
     output_file_id: str | None = None
@@ -112,6 +113,12 @@ def move(connection: Connection, batch_id: str, target: BatchStatus, now: dateti
     cells = {"status": target, "sent_at": None, f"{target}_at": now, **values}
     statement = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(sources)).values(**cells)
     return connection.execute(statement).rowcount == 1
+
+
+def open_models(connection: Connection) -> Sequence[str]:
+    """The models of all tenants' batches in progress, by name."""
+    query = select(batches.c.model).distinct().where(batches.c.status == BatchStatus.IN_PROGRESS)
+    return list(connection.execute(query.order_by(batches.c.model)).scalars())
 
 
 def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counts]:

@@ -76,13 +76,14 @@ optimizer_runs = Table(
     Column("id", Text, primary_key=True),
     tenant(),
     Column("zone", Text, nullable=False),
+    Column("model", Text, nullable=False),
     time("created_at", nullable=False),
     Column("outcome", Text, nullable=False),
     Column("solver_status", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("inputs", JSONB, nullable=False),
     CheckConstraint(one_of("outcome", ("solved", "last_good", "l0")), name="outcome_known"),
-    Index(None, "tenant_id", "zone", "created_at"),
+    Index(None, "tenant_id", "model", "zone", "created_at"),
 )
 
 directive_mixes = Table(
@@ -92,6 +93,7 @@ directive_mixes = Table(
     Column("run_id", Text, ForeignKey("optimizer_runs.id", ondelete="CASCADE"), nullable=False),
     tenant(),
     Column("zone", Text, nullable=False),
+    Column("model", Text, nullable=False),
     Column("workload", Text, nullable=False),
     Column("probabilities", ARRAY(Float, dimensions=1), nullable=False),
     Column("evidence", Text, nullable=False),
@@ -99,7 +101,7 @@ directive_mixes = Table(
     time("created_at", nullable=False),
     UniqueConstraint("run_id", "workload"),
     CheckConstraint("is_distribution(probabilities)", name="sums_to_one"),
-    Index(None, "tenant_id", "zone", "workload", "created_at"),
+    Index(None, "tenant_id", "model", "zone", "workload", "created_at"),
 )
 
 verdicts = Table(

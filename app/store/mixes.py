@@ -30,7 +30,8 @@ class DirectiveMix:
 class OptimizerRun:
     id: str
     zone: str
-    """Of the workers that draw from its mixes."""
+    model: str
+    """Zone and model of the workers that draw from its mixes."""
     created_at: datetime
     outcome: Outcome
     solver_status: str
@@ -47,6 +48,7 @@ def add(connection: Connection, tenant: str, run: OptimizerRun, mixes: Sequence[
             "run_id": run.id,
             "tenant_id": tenant,
             "zone": run.zone,
+            "model": run.model,
         }
         for mix in mixes
     ]
@@ -54,12 +56,12 @@ def add(connection: Connection, tenant: str, run: OptimizerRun, mixes: Sequence[
         connection.execute(insert(directive_mixes), rows)
 
 
-def current(connection: Connection, tenant: str, zone: str) -> Mapping[str, DirectiveMix]:
-    """The newest mix of each workload, for the workers of a zone."""
+def current(connection: Connection, tenant: str, zone: str, model: str) -> Mapping[str, DirectiveMix]:
+    """The newest mix of each workload, for the workers of a zone that serve a model."""
     names = ("id", "workload", "probabilities", "evidence", "binding", "created_at")
     query = (
         select(*(directive_mixes.c[name] for name in names))
-        .where(directive_mixes.c.tenant_id == tenant, directive_mixes.c.zone == zone)
+        .where(directive_mixes.c.tenant_id == tenant, directive_mixes.c.zone == zone, directive_mixes.c.model == model)
         .ext(distinct_on(directive_mixes.c.workload))
         .order_by(directive_mixes.c.workload, directive_mixes.c.created_at.desc())
     )
@@ -86,11 +88,11 @@ def reasons(connection: Connection, mix_ids: Sequence[str]) -> Mapping[str, Mapp
     }
 
 
-def newest_run(connection: Connection, tenant: str, zone: str) -> OptimizerRun | None:
-    names = ("id", "zone", "created_at", "outcome", "solver_status", "reason", "inputs")
+def newest_run(connection: Connection, tenant: str, zone: str, model: str) -> OptimizerRun | None:
+    names = ("id", "zone", "model", "created_at", "outcome", "solver_status", "reason", "inputs")
     query = (
         select(*(optimizer_runs.c[name] for name in names))
-        .where(optimizer_runs.c.tenant_id == tenant, optimizer_runs.c.zone == zone)
+        .where(optimizer_runs.c.tenant_id == tenant, optimizer_runs.c.zone == zone, optimizer_runs.c.model == model)
         .order_by(optimizer_runs.c.created_at.desc())
         .limit(1)
     )
@@ -98,14 +100,15 @@ def newest_run(connection: Connection, tenant: str, zone: str) -> OptimizerRun |
     return OptimizerRun(**row) if row else None
 
 
-def newest_solved(connection: Connection, tenant: str, zone: str) -> OptimizerRun | None:
+def newest_solved(connection: Connection, tenant: str, zone: str, model: str) -> OptimizerRun | None:
     """The last run whose mixes came from the solver."""
-    names = ("id", "zone", "created_at", "outcome", "solver_status", "reason", "inputs")
+    names = ("id", "zone", "model", "created_at", "outcome", "solver_status", "reason", "inputs")
     query = (
         select(*(optimizer_runs.c[name] for name in names))
         .where(
             optimizer_runs.c.tenant_id == tenant,
             optimizer_runs.c.zone == zone,
+            optimizer_runs.c.model == model,
             optimizer_runs.c.outcome == "solved",
         )
         .order_by(optimizer_runs.c.created_at.desc())

@@ -35,6 +35,7 @@ class OpenBatch:
 
     id: str
     tenant_id: str
+    model: str
     schedule: Schedule
     zones: Sequence[str]
     """Where it may run; empty: only in the default zone."""

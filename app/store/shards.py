@@ -100,12 +100,14 @@ def waiting(
     connection: Connection,
     *,
     place: str = "",
+    model: str,
     limit: int,
     now: datetime,
     resend: timedelta | None,
     only_urgent: bool = False,
 ) -> Sequence[Waiting]:
-    """Up to `limit` released shards of a zone to ring for, in the order in which they should run; marks them sent.
+    """Up to `limit` released shards of a zone and a model to ring for, in the order in which they should run; marks
+    them sent.
 
     First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then the others by
     their lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
@@ -119,6 +121,7 @@ def waiting(
         .where(
             urgent.is_not(None) if only_urgent else true(),
             batches.c.status == BatchStatus.IN_PROGRESS,
+            batches.c.model == model,
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
@@ -142,9 +145,17 @@ def unsend(connection: Connection, shard_ids: Sequence[str]) -> None:
 
 
 def lease(
-    connection: Connection, shard_id: str, *, place: str = "", owner: str, now: datetime, duration: timedelta
+    connection: Connection,
+    shard_id: str,
+    *,
+    place: str = "",
+    model: str,
+    owner: str,
+    now: datetime,
+    duration: timedelta,
 ) -> Lease | None:
-    """Take a pending shard of a batch in progress; None if it is not to be had (any more), or not in this zone."""
+    """Take a pending shard of a batch in progress; None if it is not to be had (any more), or not in this zone or not
+    with this model."""
     query = (
         select(*_SHARD, batches.c.endpoint)
         .join(batches, batches.c.id == shards.c.batch_id)
@@ -154,6 +165,7 @@ def lease(
             shards.c.zone == place,
             shards.c.release_at <= now,
             batches.c.status == BatchStatus.IN_PROGRESS,
+            batches.c.model == model,
         )
         .with_for_update(of=shards, skip_locked=True)
     )

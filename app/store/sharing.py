@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.batch import BatchStatus
@@ -49,23 +49,40 @@ class Left(NamedTuple):
     """Other workers that run shards now."""
 
 
-def left(connection: Connection, *, place: str, owner: str, now: datetime) -> Left:
+def left(connection: Connection, *, place: str, model: str, owner: str, now: datetime) -> Left:
     """Released requests that nobody has leased, as seen by the worker `owner`; the one that it leases now is leased."""
-    leased = select(func.count(shards.c.lease_owner.distinct())).where(
-        shards.c.state == ShardState.LEASED, shards.c.zone == place, shards.c.lease_owner != owner
-    )
+    leased = _of_others(select(func.count(shards.c.lease_owner.distinct())), place, model, owner)
     others = connection.execute(leased).scalar_one()
     # With more shards than that nobody's fair share is less than a shard.
     pending = (
         select(shards.c.requests)
-        .where(shards.c.state == ShardState.PENDING, shards.c.zone == place, shards.c.release_at <= now)
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(
+            shards.c.state == ShardState.PENDING,
+            shards.c.zone == place,
+            shards.c.release_at <= now,
+            batches.c.model == model,
+            batches.c.status == BatchStatus.IN_PROGRESS,
+        )
         .limit(2 * (others + 1))
     ).subquery()
     number = connection.execute(select(func.coalesce(func.sum(pending.c.requests), 0))).scalar_one()
     return Left(requests=number, others=others)
 
 
-def copy_slowest(connection: Connection, *, place: str, owner: str, at_once: int, now: datetime) -> str | None:
+def _of_others(query: Select[Any], place: str, model: str, owner: str) -> Select[Any]:
+    """Of the shards that other workers of the zone and model run now."""
+    return query.select_from(shards.join(batches, batches.c.id == shards.c.batch_id)).where(
+        shards.c.state == ShardState.LEASED,
+        shards.c.zone == place,
+        shards.c.lease_owner != owner,
+        batches.c.model == model,
+    )
+
+
+def copy_slowest(
+    connection: Connection, *, place: str, model: str, owner: str, at_once: int, now: datetime
+) -> str | None:
     """The id of a new copy of the shard that is furthest from its end, among those of workers that hold more than
     `at_once` requests: more than runs, so that some still wait.
 
@@ -74,17 +91,13 @@ def copy_slowest(connection: Connection, *, place: str, owner: str, at_once: int
     copy = shards.alias()
     unanswered = shards.c.requests - shards.c.completed - shards.c.failed
     behind = (
-        select(shards.c.lease_owner)
-        .where(shards.c.state == ShardState.LEASED, shards.c.zone == place, shards.c.lease_owner != owner)
+        _of_others(select(shards.c.lease_owner), place, model, owner)
         .group_by(shards.c.lease_owner)
         .having(func.sum(unanswered) > at_once)
     )
     query = (
-        select(shards)
-        .join(batches, batches.c.id == shards.c.batch_id)
+        _of_others(select(shards), place, model, owner)
         .where(
-            shards.c.state == ShardState.LEASED,
-            shards.c.zone == place,
             shards.c.lease_owner.in_(behind),
             shards.c.losses == 0,
             shards.c.copy_of.is_(None),

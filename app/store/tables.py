@@ -6,6 +6,7 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -53,6 +54,7 @@ batches = Table(
     Column("input_file_id", Text, ForeignKey("files.id"), nullable=False),
     Column("completion_window", Text, nullable=False),
     Column("status", Text, nullable=False),
+    # The one that all of its lines name. Null until it is validated.
     Column("model", Text),
     Column("errors", JSONB),
     Column("metadata", JSONB),
@@ -212,6 +214,7 @@ windows = Table(
     Column("idle_device_s", Float, nullable=False),
     Column("energy_basis", Text, nullable=False),
     Column("zone", Text, nullable=False),
+    Column("model", Text, nullable=False),
     Column("intensity_g_per_kwh", Float, nullable=False),
     Column("intensity_basis", Text, nullable=False),
     Column("intensity_origin", Text, nullable=False),
@@ -221,4 +224,14 @@ windows = Table(
     CheckConstraint("0 <= idle_device_s AND idle_device_s <= device_s", name="idle_device_within"),
     CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
     Index(None, "ended_at"),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    # One row: what all processes of the installation have to agree on.
+    Column("id", Boolean, primary_key=True, server_default="true"),
+    Column("settings", JSONB, nullable=False),
+    time("updated_at", nullable=False),
+    CheckConstraint("id", name="one_row"),
 )

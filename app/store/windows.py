@@ -24,6 +24,8 @@ class Window:
     idle_device_s: float
     energy_basis: str
     zone: str
+    model: str
+    """The one that the worker serves."""
     intensity_g_per_kwh: float
     intensity_basis: str
     intensity_origin: str
@@ -60,22 +62,29 @@ def total(connection: Connection, start: datetime, end: datetime) -> WindowTotal
     return WindowTotal(energy_j=energy_j, idle_energy_j=idle_energy_j, idle_device_s=idle_device_s)
 
 
-def workers(connection: Connection, zone: str, since: datetime) -> Sequence[SeenWorker]:
-    """Those of a zone with a window that ended since."""
+def models(connection: Connection, since: datetime) -> Sequence[str]:
+    """The models of the workers with a window that ended since, by name."""
+    query = select(windows.c.model).distinct().where(windows.c.ended_at >= since).order_by(windows.c.model)
+    return list(connection.execute(query).scalars())
+
+
+def workers(connection: Connection, zone: str, model: str, since: datetime) -> Sequence[SeenWorker]:
+    """Those of a zone that serve a model, with a window that ended since."""
     length_s = extract("epoch", windows.c.ended_at - windows.c.started_at)
     query = (
         select(windows.c.ended_at, (windows.c.device_s / length_s).label("devices"))
-        .where(windows.c.zone == zone, windows.c.ended_at >= since, length_s > 0)
+        .where(windows.c.zone == zone, windows.c.model == model, windows.c.ended_at >= since, length_s > 0)
         .ext(distinct_on(windows.c.worker))
         .order_by(windows.c.worker, windows.c.ended_at.desc())
     )
     return [SeenWorker(ended_at=row.ended_at, devices=float(row.devices)) for row in connection.execute(query)]
 
 
-def idle_w(connection: Connection, zone: str, since: datetime) -> float:
-    """Mean watts of an idle device of a zone, in the windows that ended since; 0 where none was idle."""
+def idle_w(connection: Connection, zone: str, model: str, since: datetime) -> float:
+    """Mean watts of an idle device of a zone's workers of a model, in the windows that ended since; 0 where none was
+    idle."""
     joules, seconds = func.sum(windows.c.idle_energy_j), func.sum(windows.c.idle_device_s)
     query = select(func.coalesce(joules / func.nullif(seconds, 0), 0.0)).where(
-        windows.c.zone == zone, windows.c.ended_at >= since
+        windows.c.zone == zone, windows.c.model == model, windows.c.ended_at >= since
     )
     return float(connection.execute(query).scalar_one())

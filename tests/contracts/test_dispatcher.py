@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ def celery_on(url: str, zones: tuple[str, ...] = ("WORLD",)) -> Iterator[Celery]
 class Case:
     dispatcher: Dispatcher
     take: Callable[..., tuple[str, str]]
-    """The oldest message of a queue, and of the queue of a `place`: the name of its task and its argument."""
+    """The oldest message of a queue, and of that of a `place` and a `model`: the name of its task and its argument."""
 
 
 @pytest.fixture(params=["recording", "celery"])
@@ -45,14 +46,15 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
         yield recording()
         return
     with celery_on(request.getfixturevalue("broker_url"), ("WORLD", "B", "C-1")) as app:
-        yield Case(CeleryDispatcher(app), lambda queue, place="": taken(app, queue_name(queue, place)))
+        yield Case(CeleryDispatcher(app), lambda queue, place="", model="": taken(app, queue_name(queue, place, model)))
 
 
 def recording() -> Case:
     dispatcher = RecordingDispatcher()
 
-    def take(queue: Queue, place: str = "") -> tuple[str, str]:
-        waiting = dispatcher.elsewhere[place] if place else dispatcher.sent
+    def take(queue: Queue, place: str = "", model: str = "") -> tuple[str, str]:
+        name = f"{place}@{model}" if model else place
+        waiting = dispatcher.elsewhere[name] if name else dispatcher.sent
         message = next(sent for sent in waiting if sent[0].queue is queue)
         waiting.remove(message)
         return message
@@ -114,6 +116,26 @@ def test_every_zone_has_a_queue_of_its_own(case: Case) -> None:
 
 def test_a_zone_without_messages_has_an_empty_queue(case: Case) -> None:
     assert [case.dispatcher.depth(Queue.GENERATE, place=place) for place in ("B", "C-1")] == [0, 0]
+
+
+NAMES = ("b", "B", "org/b", "org-b", "org/b~", "b,c", "b c", "ü" * 300, "ü" * 301, "B@b", "b" * 64, "b" * 65)
+"""Of models: whatever a client may write."""
+
+
+def test_every_model_has_a_queue_of_its_own_in_every_zone(case: Case) -> None:
+    sites = [(place, model) for place in ("", "B") for model in ("", *NAMES)]
+    for number, (place, model) in enumerate(sites):
+        case.dispatcher.send(Task.GENERATE, f"shard-{number}", place=place, model=model)
+    for number, (place, model) in enumerate(sites):
+        assert case.dispatcher.depth(Queue.GENERATE, place=place, model=model) == 1
+        assert case.take(Queue.GENERATE, place, model) == (Task.GENERATE, f"shard-{number}")
+        assert case.dispatcher.depth(Queue.GENERATE, place=place, model=model) == 0
+
+
+def test_queues_stay_readable() -> None:
+    assert queue_name(Queue.GENERATE, "GB", "Qwen2.5-7B-Instruct") == "generate.GB@Qwen2.5-7B-Instruct"
+    assert re.fullmatch(r"generate@Qwen-Qwen2\.5-7B~[0-9a-f]{8}", queue_name(Queue.GENERATE, "", "Qwen/Qwen2.5-7B"))
+    assert all(re.fullmatch(r"[\w.~@-]{1,140}", queue_name(Queue.GENERATE, "B", name), re.ASCII) for name in NAMES)
 
 
 def test_several_threads_may_ring_at_once(case: Case) -> None:

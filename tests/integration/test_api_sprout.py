@@ -19,7 +19,7 @@ from tests.support.grid import ScriptedProvider, a_forecast
 from tests.support.services import Desk, Desks, jsonl
 
 RUN_KEYS = {
-    "id", "zone", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi",
+    "id", "zone", "model", "created_at", "outcome", "solver_status", "reason", "intensity", "past_hours", "phi",
     "floor_fraction", "policy", "hardware",
 }  # fmt: skip
 POLICY_KEYS = {"name", "mode", "xi", "quality_worth", "kept_at_l0", "confidence"}
@@ -44,7 +44,7 @@ def test_no_directives_yet(api: Api) -> None:
 
 def test_directives_with_their_run(api: Api, desk: Desk) -> None:
     with desk.context.database.transaction() as connection:
-        directives.ensure_mixes(desk.context, connection, "default", ["b", "a"])
+        directives.ensure_mixes(desk.context, connection, "default", MODEL, ["b", "a"])
     found = api.get("/sprout/v1/directives")
     assert set(found["run"]) == RUN_KEYS
     assert (found["run"]["outcome"], found["run"]["intensity"], found["run"]["phi"]) == ("l0", None, None)
@@ -63,7 +63,7 @@ def test_a_mix_says_what_its_own_run_knew(api: Api, desk: Desk) -> None:
             zone="WORLD", start=NOON, intensity_g_per_kwh=300.0, basis="lifecycle-average", provider="test"
         )
         intensity.put(connection, [point], NOON)
-        directives.ensure_mixes(desk.context, connection, "default", ["mail~1"])
+        directives.ensure_mixes(desk.context, connection, "default", MODEL, ["mail~1"])
         desk.clock.advance(hours=5)
         verdicts.add(
             connection,
@@ -75,7 +75,7 @@ def test_a_mix_says_what_its_own_run_knew(api: Api, desk: Desk) -> None:
             judge="test",
             now=desk.clock.now(),
         )
-        directives.ensure_mixes(desk.context, connection, "default", ["news"])
+        directives.ensure_mixes(desk.context, connection, "default", MODEL, ["news"])
     found = api.get("/sprout/v1/directives")
     assert found["run"]["outcome"] == "last_good"
     assert found["run"]["intensity"] == {
@@ -95,7 +95,7 @@ def test_the_command_line_shows_what_the_api_says(api: Api, desk: Desk, desks: D
         store_mix(connection, workload="old", created_at=NOON - timedelta(hours=1))
         intensity.put(connection, [point, replace(point, start=NOON - HOUR, intensity_g_per_kwh=100.0)], NOON)
         context = desks.desk(prior="paper").context
-        directives.ensure_mixes(context, connection, "default", ["mail~1", "mail~2", "news"])
+        directives.ensure_mixes(context, connection, "default", MODEL, ["mail~1", "mail~2", "news"])
     console = Console(file=io.StringIO(), width=200)
     show(console, api.get("/sprout/v1/directives"))
     text = console.file.getvalue()  # type: ignore[attr-defined]

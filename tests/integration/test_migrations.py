@@ -138,3 +138,38 @@ def test_a_migrator_takes_its_lock_and_bounds_its_waiting_before_it_changes_anyt
     first_change = next(number for number, statement in enumerate(seen) if "CREATE" in statement)
     before = " ".join(seen[:first_change])
     assert all(name in before for name in ("lock_timeout", "statement_timeout", "pg_advisory_xact_lock"))
+
+
+BEFORE_MODELS = """
+    INSERT INTO files (id, tenant_id, purpose, filename, bytes, created_at) VALUES ('f', 't', 'batch', 'f', 1, now());
+    INSERT INTO batches (id, tenant_id, endpoint, input_file_id, completion_window, status, created_at, expires_at)
+    VALUES ('ran', 't', 'e', 'f', '24h', 'in_progress', now(), now()),
+           ('waits', 't', 'e', 'f', '24h', 'in_progress', now(), now()),
+           ('unread', 't', 'e', 'f', '24h', 'validating', now(), now());
+    INSERT INTO requests (batch_id, line, tenant_id, custom_id, workload, body)
+    VALUES ('ran', 1, 't', 'a', 'w', '{"model": "typed"}'), ('waits', 1, 't', 'a', 'w', '{"model": "typed"}');
+    INSERT INTO windows (worker, started_at, ended_at, energy_j, device_s, idle_energy_j, idle_device_s, energy_basis,
+                         zone, intensity_g_per_kwh, intensity_basis, intensity_origin)
+    VALUES ('w', now(), now(), 0, 0, 0, 0, 'modelled', 'Z', 1, 'b', 'measured')
+"""
+RAN = """
+    INSERT INTO results (batch_id, line, tenant_id, workload, status_code, model, level, probability,
+                         prompt_tokens, completion_tokens, energy_j, device_s, energy_basis, zone, intensity_g_per_kwh,
+                         intensity_basis, intensity_origin, pue, operational_g, embodied_g, finished_at)
+    VALUES ('ran', 1, 't', 'w', 200, 'served', 0, 1, 1, 1, 1, 1, 'modelled', 'Z', 1, 'b', 'measured', 1, 1, 1, now())
+"""
+
+
+@pytest.mark.parametrize(("statements", "batches", "window"), [(RAN, "served", "served"), ("SELECT 1", "typed", "")])
+def test_what_ran_before_there_were_several_models_keeps_its_own(
+    unmigrated: Database, statements: str, batches: str, window: str
+) -> None:
+    migrate.upgrade(unmigrated, "0005")
+    with unmigrated.transaction() as connection:
+        connection.exec_driver_sql(BEFORE_MODELS)
+        connection.exec_driver_sql(statements)
+    migrate.upgrade(unmigrated, "0006")
+    with unmigrated.transaction() as connection:
+        found = dict(connection.execute(text("SELECT id, model FROM batches")).all())
+        assert found == {"ran": batches, "waits": batches, "unread": None}
+        assert connection.execute(text("SELECT model FROM windows")).scalar() == window

@@ -11,6 +11,7 @@ from app.services import capacity
 from app.services.capacity import ASSUMED, Capacity
 from tests.support.clock import NOON, FakeClock
 from tests.support.engine import EchoEngine
+from tests.support.factories import MODEL
 from tests.support.services import Desk, Desks
 
 
@@ -21,7 +22,7 @@ def desk(desks: Desks) -> Desk:
 
 def measured(desk: Desk) -> Mapping[str, Capacity]:
     with desk.context.database.transaction() as connection:
-        return capacity.measured(connection, desk.context.settings, desk.clock.now())
+        return capacity.measured(connection, desk.context.settings, desk.clock.now(), MODEL)
 
 
 def devices(desk: Desk, zone: str = "A") -> float:

@@ -75,6 +75,7 @@ def test_a_margin_is_kept_free_before_the_window_closes(desk: Desk, requests: in
 
 
 def test_what_cannot_be_kept_is_said_and_runs_at_once(desk: Desk) -> None:
+    desk.see()
     batch = batch_of(desk, 60, window="1h")
     assert (times(desk, batch), len(rung(desk))) == ([0.0] * 6, 6)
     plan = desk.batch(batch.id).plan

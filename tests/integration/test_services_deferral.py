@@ -75,6 +75,7 @@ def test_a_batch_waits_for_the_valley_and_runs_in_it(desk: Desk, engine: EchoEng
 
 
 def test_a_batch_says_until_when_it_waits_and_why(desk: Desk) -> None:
+    desk.see()
     batch = desk.validated(requests(40), metadata=CARBON)
     found = shown(desk, batch.id)
     assert (found["schedule"], found["zones"], found["held"]) == (Schedule.CARBON, None, 40)
@@ -91,6 +92,7 @@ def test_a_batch_says_until_when_it_waits_and_why(desk: Desk) -> None:
 
 
 def test_a_batch_that_is_not_to_wait_is_not_held(desk: Desk) -> None:
+    desk.see()
     batch = desk.validated(requests(40))
     assert (releases(desk, batch.id), len(rung(desk))) == ([0.0] * 4, 4)
     found = shown(desk, batch.id)
@@ -106,6 +108,7 @@ def test_more_than_the_valley_holds_takes_what_is_cleanest_after_it(desk: Desk) 
 
 
 def test_what_is_partly_held_says_so(desk: Desk) -> None:
+    desk.see()
     desk.expect([60.0, *VALLEY[1:]])
     batch = desk.validated(requests(220), metadata=CARBON)
     assert releases(desk, batch.id).count(0.0) == len(rung(desk)) == 2
@@ -116,6 +119,7 @@ def test_what_is_partly_held_says_so(desk: Desk) -> None:
 
 def test_where_nothing_is_measured_a_batch_runs_at_once_and_says_so(desks: Desks) -> None:
     desk = desks.desk(shard_size=10)
+    desk.see()
     desk.expect(VALLEY)
     batch = desk.validated(requests(40), metadata=CARBON)
     assert (releases(desk, batch.id), len(rung(desk))) == ([0.0] * 4, 4)

@@ -74,13 +74,13 @@ def judge(desk: Desk, workload: str, level: int, *, wins: int = 0, ties: int = 0
 
 def ensure(desk: Desk, *workloads: str) -> Mapping[str, DirectiveMix]:
     with desk.context.database.transaction() as connection:
-        directives.ensure_mixes(desk.context, connection, TENANT, workloads)
+        directives.ensure_mixes(desk.context, connection, TENANT, MODEL, workloads)
     return current(desk)
 
 
 def current(desk: Desk) -> Mapping[str, DirectiveMix]:
     with desk.context.database.transaction() as connection:
-        return mixes.current(connection, TENANT, "WORLD")
+        return mixes.current(connection, TENANT, "WORLD", MODEL)
 
 
 class Silent(StaticProvider):
@@ -106,7 +106,7 @@ def levels(run: OptimizerRun, workload: str) -> Mapping[str, Mapping[str, Any]]:
 
 def latest_run(desk: Desk) -> OptimizerRun:
     with desk.context.database.transaction() as connection:
-        run = mixes.newest_run(connection, TENANT, "WORLD")
+        run = mixes.newest_run(connection, TENANT, "WORLD", MODEL)
     assert run is not None
     return run
 

@@ -10,6 +10,7 @@ from app.services.observation import Situation
 from app.store import forecasts, intensity
 from app.store.database import TENANT
 from tests.support.clock import NOON
+from tests.support.factories import MODEL
 from tests.support.grid import a_forecast, a_point
 from tests.support.services import Desk
 
@@ -18,7 +19,7 @@ LEVELS = 3
 
 def look(desk: Desk, zone: str = "WORLD") -> Situation:
     with desk.context.database.transaction() as connection:
-        return observation.look(connection, desk.context.settings, TENANT, ["mail"], desk.clock.now(), zone)
+        return observation.look(connection, desk.context.settings, MODEL, TENANT, ["mail"], desk.clock.now(), zone)
 
 
 def known(desk: Desk, *hours: int, zone: str = "WORLD", ahead: bool = False) -> None:

@@ -14,7 +14,7 @@ from app.store import forecasts, intensity, mixes
 from app.store.database import TENANT
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
-from tests.support.factories import a_mix, a_run, line
+from tests.support.factories import MODEL, a_mix, a_run, line
 from tests.support.grid import a_forecast, a_point
 from tests.support.services import Desk, Desks, jsonl
 
@@ -29,7 +29,7 @@ def pinned(level: int) -> Kind:
 def look(desk: Desk, *kinds: Kind) -> Outlook:
     with desk.context.database.transaction() as connection:
         found = outlook.look_ahead(
-            connection, desk.context.settings, desk.context.hardware, kinds or (DEFAULT,), desk.clock.now()
+            connection, desk.context.settings, desk.context.hardware, MODEL, kinds or (DEFAULT,), desk.clock.now()
         )
     assert found is not None
     return found
@@ -39,7 +39,7 @@ def test_without_any_measured_request_there_is_no_outlook(desk: Desk) -> None:
     desk.expect([100.0] * 5)
     with desk.context.database.transaction() as connection:
         context = desk.context
-        assert outlook.look_ahead(connection, context.settings, context.hardware, [DEFAULT], NOON) is None
+        assert outlook.look_ahead(connection, context.settings, context.hardware, MODEL, [DEFAULT], NOON) is None
 
 
 def test_without_profiles_the_newest_answers_say_what_a_request_takes(desk: Desk, engine: EchoEngine) -> None:
@@ -56,7 +56,10 @@ def test_another_model_s_requests_say_nothing(desks: Desks) -> None:
     desks.desk().measure()
     other = desks.desk(model_name="another-model").context
     with other.database.transaction() as connection:
-        assert outlook.look_ahead(connection, other.settings, other.hardware, [DEFAULT], NOON) is None
+        assert (
+            outlook.look_ahead(connection, other.settings, other.hardware, other.settings.home_model, [DEFAULT], NOON)
+            is None
+        )
 
 
 def test_hours_begin_now_and_go_on_in_full(desk: Desk) -> None:

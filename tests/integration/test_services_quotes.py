@@ -75,6 +75,7 @@ def test_the_longer_it_may_wait_the_less_it_emits(desk: Desk) -> None:
 
 
 def test_a_quote_says_what_the_batch_then_promises(desk: Desk) -> None:
+    desk.see()
     found = quote(desk, window="12h").options[-1]
     content = jsonl(line(f"r{number}") for number in range(100))
     batch = desk.validated(content, completion_window="12h", metadata={"sprout_schedule": "carbon"})

@@ -226,7 +226,7 @@ def test_a_plan_that_cannot_be_made_leaves_the_last_one(
     monkeypatch.setattr(layout, "look_ahead", refuse)
     new = desk.validated(requests(20), metadata=CARBON)
     deferral.replan(desk.context)
-    assert "batches are not planned anew: A stored figure is out of its mind." in caplog.text
+    assert "batches of test-model are not planned anew: A stored figure is out of its mind." in caplog.text
     assert desk.batch(held.id) == held
     assert {shard.split(":")[0] for shard in rung(desk)} == {new.id}
     assert desk.batch(new.id).status is BatchStatus.IN_PROGRESS

@@ -232,6 +232,7 @@ def test_machines_are_those_of_the_batch_s_time(desk: Desk) -> None:
             idle_device_s=0.5,
             energy_basis="modelled",
             zone="WORLD",
+            model=MODEL,
             intensity_g_per_kwh=1.0,
             intensity_basis="x",
             intensity_origin="measured",

@@ -16,7 +16,7 @@ from app.store.database import TENANT
 from app.store.windows import Window
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
-from tests.support.factories import a_result, line, store_batch
+from tests.support.factories import MODEL, a_result, line, store_batch
 from tests.support.grid import BASIS, ScriptedProvider, a_point
 from tests.support.services import Desk, Desks, jsonl
 
@@ -36,7 +36,7 @@ def spent(desk: Desk, *rows: dict[str, Any]) -> Batch:
 def window(desk: Desk, **changes: Any) -> None:
     values: dict[str, Any] = {
         "worker": "w", "started_at": NOON - HOUR, "ended_at": NOON, "energy_j": 1.0, "device_s": 1.0,
-        "idle_energy_j": 0.0, "idle_device_s": 0.0, "energy_basis": "modelled", "zone": "WORLD",
+        "idle_energy_j": 0.0, "idle_device_s": 0.0, "energy_basis": "modelled", "zone": "WORLD", "model": MODEL,
         "intensity_g_per_kwh": 100.0, "intensity_basis": BASIS, "intensity_origin": "last good",
     }  # fmt: skip
     with desk.context.database.transaction() as connection:

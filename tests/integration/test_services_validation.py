@@ -55,7 +55,7 @@ FAULTY = {
     ),
     "no body": (json.dumps({**line(), "body": None}).encode(), "invalid_request", "'body' must be a JSON object"),
     "no model": (with_body(model=None), "model_not_found", "name the model, such as test-model"),
-    "unknown model": (with_body(model="gpt-5"), "model_not_found", 'serves the model "gpt-5": use test-model'),
+    "another model": (with_body(model="gpt-5"), "mismatched_model", 'is "gpt-5" but the first line names "test-model"'),
     "no messages": (with_body(messages=[]), "invalid_request", "at least one message"),
     "message without text": (with_body(messages=[{"role": "user"}]), "invalid_request", "must be a string or a list"),
     "stream": (with_body(stream=True), "invalid_request", "remove it"),
@@ -109,7 +109,7 @@ def test_every_faulty_line_of_a_mixed_file_is_reported(desk: Desk) -> None:
     assert faults(batch) == [
         ("invalid_json_line", 2),
         ("duplicate_custom_id", 5),
-        ("model_not_found", 6),
+        ("mismatched_model", 6),
         ("line_too_long", 7),
     ]
     assert nothing_is_stored(desk)

@@ -171,7 +171,10 @@ def test_a_batch_stays_where_it_may_run_though_nobody_is_there(desk: Desk) -> No
         deferral.replan(desk.context)
         reconciliation.reconcile(desk.context)
         assert (set(places(desk)), rung(desk)) == ({"B"}, [])
-    assert plan_of(desk, new.id)["reason"] == "No worker is seen in zone B: it waits for one, and runs nowhere else."
+    assert (
+        plan_of(desk, new.id)["reason"]
+        == "No worker of test-model is seen in zone B: it waits for one, and runs nowhere else."
+    )
     assert not plan_of(desk, new.id)["promised"]
     kept = desk.validated(requests(20), metadata={"sprout_schedule": "carbon"})
     assert plan_of(desk, kept.id)["promised"], "what waits for others takes no room here"

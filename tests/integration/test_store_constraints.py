@@ -14,7 +14,7 @@ from app.store import files, intensity, knowledge, mixes, profiles, results, tab
 from app.store.batches import Batch
 from app.store.windows import Window
 from tests.support.clock import NOON
-from tests.support.factories import a_file, a_mix, a_result, a_run, store_batch, store_mix
+from tests.support.factories import MODEL, a_file, a_mix, a_result, a_run, store_batch, store_mix
 
 NAN = float("nan")
 
@@ -93,7 +93,7 @@ def test_mixes_that_are_no_distribution(connection: Connection, probabilities: t
 @pytest.mark.parametrize("probabilities", [(1.0,), (0.1,) * 10, (1 / 3, 1 / 3, 1 / 3), (0.0, 1.0, 0.0)])
 def test_distributions(connection: Connection, probabilities: tuple[float, ...]) -> None:
     store_mix(connection, probabilities=probabilities)
-    assert mixes.current(connection, "default", "WORLD")["default"].probabilities == probabilities
+    assert mixes.current(connection, "default", "WORLD", MODEL)["default"].probabilities == probabilities
 
 
 def test_two_mixes_of_a_workload_in_one_run(connection: Connection) -> None:
@@ -177,6 +177,7 @@ def a_window(**changes: Any) -> Window:
         "idle_device_s": 1.0,
         "energy_basis": "measured",
         "zone": "WORLD",
+        "model": "test-model",
         "intensity_g_per_kwh": 480.0,
         "intensity_basis": "lifecycle-average",
         "intensity_origin": "measured",
@@ -253,6 +254,6 @@ def test_a_batch_of_a_file_that_is_not_there(connection: Connection, batch: Batc
 
 
 def test_every_table_with_user_data_carries_its_tenant() -> None:
-    of_the_machine = {"windows", "intensity", "forecasts"}
+    of_the_machine = {"windows", "intensity", "forecasts", "installation"}
     assert {name for name, table in tables.metadata.tables.items() if "tenant_id" not in table.c} == of_the_machine
     assert not any(table.c.tenant_id.nullable for table in tables.metadata.tables.values() if "tenant_id" in table.c)

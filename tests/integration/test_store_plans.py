@@ -17,14 +17,14 @@ from app.store.batches import Batch
 from app.store.database import TENANT, Database
 from app.store.plans import Planned
 from tests.support.clock import NOON
-from tests.support.factories import set_cells, shard_id, store_batch, take
+from tests.support.factories import MODEL, set_cells, shard_id, store_batch, take
 from tests.support.waiting import eventually
 
 RANGES = [(1, 10), (11, 20), (21, 25)]
 
 
 def rung_for(connection: Connection, place: str = "") -> list[str]:
-    return [shard.id for shard in shards.waiting(connection, place=place, limit=9, now=NOON, resend=HOUR)]
+    return [shard.id for shard in shards.waiting(connection, model=MODEL, place=place, limit=9, now=NOON, resend=HOUR)]
 
 
 def a_plan(shard: str, **changes: Any) -> Planned:
@@ -194,7 +194,7 @@ def test_a_worker_leases_only_what_is_in_its_zone_and_released(connection: Conne
     batch = store_batch(connection, ranges=RANGES)
     plans.place(connection, [a_plan(shard_id(batch, 1, 10), zone="B", release_at=NOON)], NOON)
     plans.place(connection, [a_plan(shard_id(batch, 11, 20))], NOON)
-    terms: dict[str, Any] = {"owner": "w", "now": NOON, "duration": HOUR}
+    terms: dict[str, Any] = {"model": MODEL, "owner": "w", "now": NOON, "duration": HOUR}
     assert shards.lease(connection, shard_id(batch, 1, 10), **terms) is None
     assert shards.lease(connection, shard_id(batch, 11, 20), **terms) is None
     assert shards.lease(connection, shard_id(batch, 1, 10), place="B", **terms) is not None

@@ -54,7 +54,7 @@ def test_numbers_and_nesting_survive_copy(connection: Connection) -> None:
 
 
 def test_whatever_the_domain_accepts_can_be_stored(connection: Connection) -> None:
-    defaults = RequestDefaults(endpoint=ENDPOINT, models=None, levels=3)
+    defaults = RequestDefaults(endpoint=ENDPOINT, model=None, levels=3)
     raw = [json.dumps(line(f"request-{number}", text=awkward)).encode() for number, awkward in enumerate(AWKWARD)]
     entries = [parse_line(each, line=number, defaults=defaults) for number, each in enumerate(raw, 1)]
     batch = store_batch(connection, lines=entries)

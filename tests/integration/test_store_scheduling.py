@@ -17,7 +17,7 @@ from app.domain.profile import Profile
 from app.store import intensity, mixes, profiles, verdicts, windows
 from app.store.windows import Window, WindowTotal
 from tests.support.clock import NOON
-from tests.support.factories import a_mix, a_run, store_mix
+from tests.support.factories import MODEL, a_mix, a_run, store_mix
 
 BASIS = "lifecycle-average"
 
@@ -168,6 +168,7 @@ def test_windows_are_summed_by_their_end(connection: Connection) -> None:
         idle_device_s=2.0,
         energy_basis="measured",
         zone="DE",
+        model=MODEL,
         intensity_g_per_kwh=480.0,
         intensity_basis=BASIS,
         intensity_origin="measured",
@@ -185,24 +186,24 @@ def test_the_current_mix_of_a_workload_is_its_newest(connection: Connection) -> 
     store_mix(connection, workload="news", created_at=NOON)
     older_but_only = store_mix(connection, workload="code", created_at=NOON - HOUR, probabilities=(1.0, 0.0, 0.0))
     store_mix(connection, tenant="theirs", workload="news", created_at=NOON + 2 * HOUR)
-    assert mixes.current(connection, "default", "WORLD") == {"news": newest, "code": older_but_only}
-    assert mixes.current(connection, "nobody", "WORLD") == {}
+    assert mixes.current(connection, "default", "WORLD", MODEL) == {"news": newest, "code": older_but_only}
+    assert mixes.current(connection, "nobody", "WORLD", MODEL) == {}
 
 
 def test_a_mix_comes_back_as_it_was_stored(connection: Connection) -> None:
     stored = [a_mix((1 / 3, 1 / 3, 1 / 3), workload="a", binding=True, evidence="none"), a_mix(workload="b")]
     mixes.add(connection, "default", a_run(), stored)
-    assert mixes.current(connection, "default", "WORLD") == {"a": stored[0], "b": stored[1]}
+    assert mixes.current(connection, "default", "WORLD", MODEL) == {"a": stored[0], "b": stored[1]}
 
 
 @pytest.mark.parametrize("outcome", ["solved", "last_good", "l0"])
 def test_runs(connection: Connection, outcome: str) -> None:
-    assert mixes.newest_run(connection, "default", "WORLD") is None
+    assert mixes.newest_run(connection, "default", "WORLD", MODEL) is None
     solved = a_run(inputs={"phi": 0.25, "zone": "Zürich"}, reason="weil „sauber“")
     later = a_run(created_at=NOON + HOUR, outcome=outcome)
     for run in (later, solved):
         mixes.add(connection, "default", run, [])
     mixes.add(connection, "theirs", a_run(created_at=NOON + 2 * HOUR), [])
-    assert mixes.newest_run(connection, "default", "WORLD") == later
-    assert mixes.newest_solved(connection, "default", "WORLD") == (later if outcome == "solved" else solved)
-    assert mixes.newest_solved(connection, "nobody", "WORLD") is None
+    assert mixes.newest_run(connection, "default", "WORLD", MODEL) == later
+    assert mixes.newest_solved(connection, "default", "WORLD", MODEL) == (later if outcome == "solved" else solved)
+    assert mixes.newest_solved(connection, "nobody", "WORLD", MODEL) is None

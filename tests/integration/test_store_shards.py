@@ -21,7 +21,7 @@ from app.store.plans import Planned
 from app.store.shards import Lease, Shard
 from app.store.tables import shards as table
 from tests.support.clock import NOON
-from tests.support.factories import set_cells, shard_id, store_batch, take
+from tests.support.factories import MODEL, set_cells, shard_id, store_batch, take
 
 MINUTE = timedelta(minutes=1)
 
@@ -41,7 +41,7 @@ def renew(connection: Connection, lease: Lease, **changes: Any) -> bool:
 
 
 def offered(connection: Connection, *, limit: int = 10, at: timedelta = timedelta(0)) -> list[str]:
-    return [shard.id for shard in shards.waiting(connection, limit=limit, now=NOON + at, resend=MINUTE)]
+    return [shard.id for shard in shards.waiting(connection, model=MODEL, limit=limit, now=NOON + at, resend=MINUTE)]
 
 
 def planned(batch: Batch, line: int, start_by: datetime, **changes: Any) -> Planned:
@@ -89,21 +89,21 @@ def test_a_lease_carries_what_the_worker_needs(connection: Connection, batch: Ba
 def test_a_leased_shard_is_not_to_be_had(connection: Connection, batch: Batch) -> None:
     shard = shard_id(batch, 1, 2)
     take(connection, shard)
-    assert shards.lease(connection, shard, owner="other", now=NOON, duration=MINUTE) is None
+    assert shards.lease(connection, shard, model=MODEL, owner="other", now=NOON, duration=MINUTE) is None
     # Not even after it has lapsed: only the reconciliation takes a shard from a silent worker, and counts the loss.
-    assert shards.lease(connection, shard, owner="other", now=NOON + 2 * MINUTE, duration=MINUTE) is None
+    assert shards.lease(connection, shard, model=MODEL, owner="other", now=NOON + 2 * MINUTE, duration=MINUTE) is None
 
 
 def test_an_unknown_shard_is_not_to_be_had(connection: Connection) -> None:
-    assert shards.lease(connection, "batch_0:1-2", owner="w", now=NOON, duration=MINUTE) is None
+    assert shards.lease(connection, "batch_0:1-2", model=MODEL, owner="w", now=NOON, duration=MINUTE) is None
 
 
 def test_a_shard_is_not_to_be_had_before_its_release(connection: Connection, batch: Batch) -> None:
     shard = shard_id(batch, 1, 2)
     connection.execute(update(table).values(release_at=NOON + MINUTE))
     assert offered(connection) == []
-    assert shards.lease(connection, shard, owner="w", now=NOON, duration=MINUTE) is None
-    assert shards.lease(connection, shard, owner="w", now=NOON + MINUTE, duration=MINUTE) is not None
+    assert shards.lease(connection, shard, model=MODEL, owner="w", now=NOON, duration=MINUTE) is None
+    assert shards.lease(connection, shard, model=MODEL, owner="w", now=NOON + MINUTE, duration=MINUTE) is not None
 
 
 @pytest.mark.parametrize("status", [status for status in BatchStatus if status is not BatchStatus.IN_PROGRESS])
@@ -112,7 +112,7 @@ def test_shards_of_a_batch_that_is_not_in_progress_are_not_to_be_had(
 ) -> None:
     times = {"completed_at": NOON} if status is BatchStatus.COMPLETED else {}
     batch = store_batch(connection, lines=1, ranges=[(1, 1)], status=status, **times)
-    assert shards.lease(connection, shard_id(batch, 1, 1), owner="w", now=NOON, duration=MINUTE) is None
+    assert shards.lease(connection, shard_id(batch, 1, 1), model=MODEL, owner="w", now=NOON, duration=MINUTE) is None
 
 
 def test_one_of_twenty_workers_gets_a_shard(database: Database) -> None:
@@ -121,7 +121,9 @@ def test_one_of_twenty_workers_gets_a_shard(database: Database) -> None:
 
     def lease(number: int) -> Lease | None:
         with database.transaction() as connection:
-            return shards.lease(connection, shard_id(batch, 1, 2), owner=f"worker-{number}", now=NOON, duration=MINUTE)
+            return shards.lease(
+                connection, shard_id(batch, 1, 2), model=MODEL, owner=f"worker-{number}", now=NOON, duration=MINUTE
+            )
 
     leases = [found for found in all_at_once(20, lease) if found is not None]
     assert len(leases) == 1
@@ -134,7 +136,7 @@ def test_a_shard_that_is_being_leased_keeps_nobody_waiting(database: Database) -
         batch = store_batch(connection, lines=2, ranges=[(1, 2)])
     with database.transaction() as first, database.transaction() as second:
         take(first, shard_id(batch, 1, 2))
-        assert shards.lease(second, shard_id(batch, 1, 2), owner="w", now=NOON, duration=MINUTE) is None
+        assert shards.lease(second, shard_id(batch, 1, 2), model=MODEL, owner="w", now=NOON, duration=MINUTE) is None
 
 
 def test_several_bells_never_offer_a_shard_twice(database: Database) -> None:

@@ -17,7 +17,7 @@ from app.store.database import Database
 from app.store.sharing import Left
 from app.store.tables import shards as table
 from tests.support.clock import NOON
-from tests.support.factories import a_request, shard_id, store_batch, take
+from tests.support.factories import MODEL, a_request, shard_id, store_batch, take
 from tests.support.waiting import eventually
 
 
@@ -37,11 +37,11 @@ def lines(connection: Connection) -> Sequence[tuple[int, int, int, str]]:
 
 
 def copied(connection: Connection, owner: str = "idle", place: str = "", at_once: int = 0) -> str | None:
-    return sharing.copy_slowest(connection, place=place, owner=owner, at_once=at_once, now=NOON)
+    return sharing.copy_slowest(connection, place=place, model=MODEL, owner=owner, at_once=at_once, now=NOON)
 
 
 def left(connection: Connection, owner: str = "me", place: str = "") -> Left:
-    return sharing.left(connection, place=place, owner=owner, now=NOON)
+    return sharing.left(connection, place=place, model=MODEL, owner=owner, now=NOON)
 
 
 def test_the_rest_of_a_shard_becomes_one_of_its_own(connection: Connection, batch: Batch) -> None:

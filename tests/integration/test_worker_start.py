@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from app.services import installation
+from app.store import installation as stored
+from app.store.database import Database
+from tests.support.clock import NOON
+from tests.support.services import some_settings
 from tests.support.stack import clean_environment
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_without_an_engine_ends(tmp_path: Path, database_url: str, broker_url: str) -> None:
+def test_a_worker_without_an_engine_ends(
+    tmp_path: Path, database: Database, database_url: str, broker_url: str
+) -> None:
     settings = {
         "SPROUT_HOME": str(tmp_path),
         "SPROUT_DATABASE_URL": database_url,
@@ -20,6 +27,8 @@ def test_a_worker_without_an_engine_ends(tmp_path: Path, database_url: str, brok
         "SPROUT_ENGINE": "openai",
         "SPROUT_ENGINE_URL": "ftp://nowhere",
     }
+    with database.transaction() as connection:
+        stored.put(connection, installation.shared(some_settings(tmp_path)), NOON)
     ended = subprocess.run(
         [sys.executable, "-m", "app.cli", "worker", "--queues", "generate"],
         env=clean_environment(settings),

@@ -60,6 +60,7 @@ def a_batch(**changes: Any) -> Batch:
         "endpoint": ENDPOINT,
         "completion_window": "24h",
         "status": BatchStatus.IN_PROGRESS,
+        "model": MODEL,
         "created_at": NOON,
         "expires_at": NOON + timedelta(hours=24),
     }
@@ -136,6 +137,7 @@ def a_window(**changes: Any) -> Window:
         "idle_device_s": 0.0,
         "energy_basis": "modelled",
         "zone": "WORLD",
+        "model": MODEL,
         "intensity_g_per_kwh": 480.0,
         "intensity_basis": "lifecycle-average",
         "intensity_origin": "measured",
@@ -160,6 +162,7 @@ def a_run(**changes: Any) -> OptimizerRun:
     values: dict[str, Any] = {
         "id": f"run_{next(_numbers)}",
         "zone": "WORLD",
+        "model": MODEL,
         "created_at": NOON,
         "outcome": "solved",
         "solver_status": "optimal",
@@ -203,7 +206,13 @@ def shard_id(batch: Batch, first: int, last: int) -> str:
 
 def take(connection: Connection, shard: str, **changes: Any) -> Lease:
     """A lease that must be had."""
-    terms: Mapping[str, Any] = {"owner": "worker-1", "now": NOON, "duration": timedelta(seconds=60), **changes}
+    terms: Mapping[str, Any] = {
+        "model": MODEL,
+        "owner": "worker-1",
+        "now": NOON,
+        "duration": timedelta(seconds=60),
+        **changes,
+    }
     lease = shards.lease(connection, shard, **terms)
     assert lease is not None, f"{shard} could not be leased"
     return lease

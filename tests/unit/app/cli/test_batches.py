@@ -57,6 +57,16 @@ def test_a_batch_says_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_a_batch_without_a_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = {**ENDED, "waits_for_worker": True, "reason": "No worker serves the model b."}
+    ended = ask(a_batch(plan), "show", "batch_1", monkeypatch=monkeypatch)
+    assert ended.output.splitlines() == [
+        "batch_1: waits for a worker, 0 of 40 done.",
+        "Schedule asap; its window closes at 2026-03-03 12:00 UTC.",
+        "No worker serves the model b.",
+    ]
+
+
 def test_a_batch_that_has_ended_has_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"total": 40, "completed": 38, "failed": 2}
     ended = ask(a_batch(ENDED, status="completed", request_counts=counts), "show", "batch_1", monkeypatch=monkeypatch)

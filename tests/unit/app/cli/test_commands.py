@@ -78,6 +78,16 @@ def test_a_worker_takes_the_shards_of_its_own_zone(zone: str, queues: list[Queue
     assert ("--concurrency=7" in command) == (Queue.GENERATE in queues)
 
 
+def test_a_worker_takes_the_shards_of_its_own_model() -> None:
+    def consumed(**changes: str | None) -> str:
+        command = commands.worker(settings(zones=("A", "B"), default_model="own", **changes), [Queue.GENERATE])
+        return next(argument for argument in command if argument.startswith("--queues="))
+
+    assert consumed(zone="A", model_name="own") == "--queues=generate"
+    assert consumed(zone="B", model_name="own") == "--queues=generate.B"
+    assert consumed(zone="B", model="org/Other-7B", model_name=None) == "--queues=generate.B@Other-7B"
+
+
 @pytest.mark.parametrize("environment", [{}, {"FLOWER_BASIC_AUTH": ""}])
 def test_flower_needs_a_password(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="FLOWER_BASIC_AUTH=user:password"):

@@ -12,7 +12,7 @@ from rich.console import Console
 from app.cli.batch import batch
 from app.cli.quote import count, show
 from app.domain.errors import InvalidInput, ServiceUnavailable
-from tests.support.factories import line
+from tests.support.factories import MODEL, line
 from tests.support.services import jsonl
 from tests.support.web import Answer, Asked, as_json, serving
 
@@ -127,7 +127,7 @@ def test_only_counts_leave_this_machine(tmp_path: Path, monkeypatch: pytest.Monk
     assert (asked.method, asked.path) == ("POST", "/sprout/v1/quote")
     assert json.loads(asked.body) == {
         "requests": {"news": 1, "mail": 1}, "completion_window": "7d", "zones": "any", "level": "L0",
-        "bytes": len(content),
+        "bytes": len(content), "model": MODEL,
     }  # fmt: skip
 
 

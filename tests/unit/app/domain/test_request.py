@@ -10,10 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import InvalidInput, InvalidRequestLine
-from app.domain.request import MAX_CUSTOM_ID, MAX_DEPTH, Request, RequestDefaults, batch_controls, parse_line
+from app.domain.request import (
+    MAX_CUSTOM_ID,
+    MAX_DEPTH,
+    Request,
+    RequestDefaults,
+    batch_controls,
+    named_model,
+    parse_line,
+)
 from tests.support.factories import ENDPOINT, MODEL, line
 
-DEFAULTS = RequestDefaults(endpoint=ENDPOINT, models=frozenset({MODEL, "another-model"}), levels=3)
+DEFAULTS = RequestDefaults(endpoint=ENDPOINT, model=MODEL, levels=3)
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
 
@@ -152,23 +160,43 @@ def test_a_body_that_is_no_object(body: Any) -> None:
 
 
 @pytest.mark.parametrize("model", [None, "", 1, ["m"]])
-def test_a_missing_model_is_named_with_those_that_are_served(model: Any) -> None:
+def test_a_missing_model_is_asked_for(model: Any) -> None:
     fault = refusal({**line(), "body": {**line()["body"], "model": model}})
-    assert f"name the model, such as another-model, {MODEL}" in fault.message
+    assert f"name the model, such as {MODEL}" in fault.message
     assert (fault.param, fault.code) == ("model", "model_not_found")
 
 
-def test_an_unknown_model_is_refused_with_a_remedy() -> None:
-    fault = refusal(line() | {"body": {**line()["body"], "model": "gpt-4o\n"}})
-    assert f'no worker serves the model "gpt-4o\\n": use another-model, {MODEL}, or set SPROUT_MODEL' in fault.message
-    assert fault.code == "model_not_found"
+def test_another_model_than_the_batch_s_is_refused_with_a_remedy() -> None:
+    fault = refusal(line() | {"body": {**line()["body"], "model": "gpt-4o"}})
+    assert f'the model is "gpt-4o" but the first line names "{MODEL}"' in fault.message
+    assert "give each its own file" in fault.message
+    assert (fault.param, fault.code) == ("model", "mismatched_model")
+
+
+@pytest.mark.parametrize("model", ["two\nlines", "\0", "m" * 257])
+def test_a_name_that_no_model_can_have_is_refused(model: str) -> None:
+    fault = refusal(line() | {"body": {**line()["body"], "model": model}}, model=None)
+    assert "'body.model' must be a name of at most 256 printable characters" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("raw", "model"),
+    [
+        (json.dumps(line()).encode(), MODEL),
+        (b"\xef\xbb\xbf" + json.dumps(line()).encode(), MODEL),
+        (b"{", None), (b"[]", None), (b"{}", None), (b'{"body": 1}', None), (b'{"body": {"model": 1}}', None),
+        (b'{"body": {"model": ""}}', None), (b"\xff", None), (b"[" * 5000, None),
+    ],
+)  # fmt: skip
+def test_the_model_that_a_line_names(raw: bytes, model: str | None) -> None:
+    assert named_model(raw) == model
 
 
 def test_a_remote_engine_decides_itself_which_models_it_knows() -> None:
     entry = {**line(), "body": {**line()["body"], "model": "gpt-4o"}}
-    assert parse(entry, models=None).body["model"] == "gpt-4o"
+    assert parse(entry, model=None).body["model"] == "gpt-4o"
     entry["body"]["model"] = ""
-    assert "'body.model' is missing: name the model." in refusal(entry, models=None).message
+    assert "'body.model' is missing: name the model." in refusal(entry, model=None).message
 
 
 def test_streams_are_refused() -> None:
@@ -212,7 +240,7 @@ def test_a_line_goes_before_its_batch() -> None:
 
 
 def test_batch_controls_keep_everything_else() -> None:
-    special = replace(DEFAULTS, max_line_bytes=123, models=None, levels=2)
+    special = replace(DEFAULTS, max_line_bytes=123, model=None, levels=2)
     assert batch_controls({}, special) == special
     assert batch_controls({"unrelated": "x"}, special) == special
     changed = batch_controls({"sprout_workload": "news"}, special)
