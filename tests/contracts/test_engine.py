@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
 from app.domain.errors import EngineFailed
 from app.ports import Engine
@@ -178,6 +179,21 @@ def test_the_tokens_of_a_request_are_all_reported_by_its_end(engine: Engine) -> 
         assert work[key].decode_tokens == answer.completion_tokens
         # Less what came from a prefix cache; each of several answers may have computed the prompt.
         assert 0 < work[key].prefill_tokens <= 3 * answer.prompt_tokens
+
+
+def test_an_aborted_request_is_reported_once_more(engine: Engine) -> None:
+    """An engine that can be watched tells of its tokens too, although its server forgets what it aborts."""
+    groups = engine.generate([endless("slow")], timeout_s=60, wait_s=0.1)
+    next(groups)
+    engine.drain_work()
+    next(groups)
+    groups.close()
+    last: dict[str, Work] = {}
+    eventually(lambda: bool(last.update(engine.drain_work()) or last))
+    assert last.keys() == {"slow"}
+    assert last["slow"].place_s > 0
+    if isinstance(engine, VllmEngine):
+        assert last["slow"].prefill_tokens + last["slow"].decode_tokens > 0
 
 
 def test_busy_time_grows_with_work_and_never_falls(engine: Engine) -> None:

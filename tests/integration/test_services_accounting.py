@@ -20,6 +20,7 @@ from app.store.calibrations import Calibration
 from tests.support.clock import NOON, TickingClock
 from tests.support.engine import EchoEngine
 from tests.support.factories import line
+from tests.support.openai_server import HANG
 from tests.support.services import Desk, Desks, FailingDatabase, ScriptedMeter, jsonl
 
 
@@ -36,11 +37,16 @@ def total(desk: Desk, query: str) -> float:
     return float(desk.rows(query)[0])
 
 
-def test_results_and_idleness_add_up_to_the_meter(desks: Desks, engine: EchoEngine) -> None:
-    """Four shards at once, a worker that idles before and after, windows in between."""
+@pytest.mark.parametrize("costs", [None, Costs(prefill_j=0.2, decode_j=3.0, idle_w=30.0)], ids=["time", "tokens"])
+def test_results_and_idleness_add_up_to_the_meter(desks: Desks, engine: EchoEngine, costs: Costs | None) -> None:
+    """Four shards at once with a request each that is aborted, a worker that idles before and after, windows in
+    between."""
     desks.clock = TickingClock()
-    desk = desks.desk(shard_size=25)
-    desk.validated(jsonl(line(f"r{number}", text="word " * (number % 7 + 1)) for number in range(100)))
+    desk = desks.desk(shard_size=25, request_timeout_s=0.3)
+    if costs is not None:
+        know(desk, costs)
+    texts = [HANG if number % 25 == 9 else "word " * (number % 7 + 1) for number in range(100)]
+    desk.validated(jsonl(line(f"r{number}", text=text) for number, text in enumerate(texts)))
     meter = ScriptedMeter(step_j=3.7)
     worker = desk.worker(engine, meter)
     first, started = meter.total_j, desk.clock.moment
