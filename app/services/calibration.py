@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,13 +23,12 @@ from app.settings import Settings
 from app.store import calibrations, windows
 from app.store.calibrations import Calibration, Setup
 
-WINDOW_S = 15.0
+WINDOW_S = 30.0
 """On a processor a step of the engine takes up to seconds, and the tokens of a prompt count when all of it is done: in
 a short window, work and tokens do not match."""
-WINDOWS_PER_PHASE = 2
 FILLING_S = 5.0
 """At the start of a phase, until the batch is full of its requests; not measured."""
-PHASE_S = FILLING_S + WINDOWS_PER_PHASE * WINDOW_S
+PHASE_S = FILLING_S + WINDOW_S
 WAIT_S = 0.2
 SEEN = timedelta(minutes=1)
 """A worker whose last window is younger is running."""
@@ -101,15 +100,15 @@ class Bench:
     _random: random.Random = field(default_factory=random.SystemRandom)
     _numbers: count[int] = field(default_factory=count)
 
-    def measure(self, make_up: MakeUp) -> Sequence[MeasuredWindow]:
-        """The windows of a phase."""
+    def measure(self, make_up: MakeUp) -> MeasuredWindow:
+        """The window of a phase."""
         stop = threading.Event()
         callers = 0 if make_up is IDLE else self.context.settings.shards_in_flight
         with ThreadPoolExecutor(max(callers, 1)) as pool:
             running = [pool.submit(self._serve, make_up, stop) for _ in range(callers)]
             try:
                 stop.wait(self.filling_s)
-                measured = [self._window(stop) for _ in range(WINDOWS_PER_PHASE)]
+                measured = self._window(stop)
             finally:
                 stop.set()
         for caller in running:
@@ -165,7 +164,7 @@ def calibrate(bench: Bench, *, phases: int, report: Callable[[str], None]) -> Ca
     held_out: list[MeasuredWindow] = []
     for phase, make_up in zip(range(1, phases + 1), cycle(MAKE_UPS), strict=False):
         measured = bench.measure(make_up)
-        (held_out if phase % HELD_OUT == 0 else fitted).extend(measured)
+        (held_out if phase % HELD_OUT == 0 else fitted).append(measured)
         report(f"{phase} of {phases}, {make_up.name}: {_summary(measured)}")
     costs, context = fit(fitted), bench.context
     found = Calibration(
@@ -199,7 +198,6 @@ def lines(found: Calibration) -> Iterator[str]:
         )
 
 
-def _summary(measured: Sequence[MeasuredWindow]) -> str:
-    prefill, decode = (sum(getattr(window, f"{kind}_tokens") for window in measured) for kind in ("prefill", "decode"))
-    energy_j, duration_s = sum(window.energy_j for window in measured), sum(window.duration_s for window in measured)
-    return f"{prefill} tokens in, {decode} out, {energy_j / duration_s:.1f} W"
+def _summary(measured: MeasuredWindow) -> str:
+    power_w = measured.energy_j / measured.duration_s
+    return f"{measured.prefill_tokens} tokens in, {measured.decode_tokens} out, {power_w:.1f} W"
