@@ -49,7 +49,7 @@ DEVICES: Mapping[str, Device] = {
 SOURCES: Mapping[str, Sources] = {
     "a100": Sources(
         embodied="Falk et al. 2025 (arXiv:2509.00093), life-cycle assessment of a dismantled A100 SXM 40 GB: 127.6 kg. "
-        "The paper's published code has 26.357 kg for its processor and memory; the replay keeps that",
+        "The paper's published code has 26.357 kg, which the replay keeps",
         lifetime=GPU_LIFETIME,
         power="busy: NVIDIA's data sheet, A100 SXM, 400 W at most; idle: derived, 15 % of it",
     ),

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from app.composition import hardware_here
-from app.domain.hardware import CPU_SERVER, DEVICES, SOURCES, of_gpu
+from app.domain.hardware import CPU_SERVER, DEVICES, SOURCES, YEAR_S, of_gpu
 from app.settings import Settings
 
 
@@ -16,6 +16,14 @@ def test_every_device_has_a_source_for_each_figure() -> None:
     for device in DEVICES.values():
         assert 0 < device.idle_w < device.busy_w
         assert min(device.embodied_g, device.lifetime_s) > 0
+
+
+def test_the_docs_tell_all_of_it() -> None:
+    text = " ".join((Path(__file__).parents[3] / "docs" / "energy.md").read_text(encoding="utf-8").split())
+    assert all(source in text for sources in SOURCES.values() for source in vars(sources).values())
+    for name, device in DEVICES.items():
+        figures = (device.embodied_g / 1000, device.lifetime_s / YEAR_S, device.idle_w, device.busy_w)
+        assert f"| `{name}` | {' | '.join(f'{figure:g}' for figure in figures)} |" in text
 
 
 def test_the_setting_knows_the_same_names() -> None:
