@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from itertools import count, cycle
 
 from sqlalchemy import Connection
 
+from app.domain.attribution import Work
 from app.domain.calibration import Costs, MeasuredWindow, fit, held_out_error, spread
 from app.domain.completion import EngineRequest
 from app.domain.errors import Conflict
@@ -26,6 +27,9 @@ from app.store.calibrations import Calibration, Setup
 WINDOW_S = 30.0
 """On a processor a step of the engine takes up to seconds, and the tokens of a prompt count when all of it is done: in
 a short window, work and tokens do not match."""
+LOOK_S = 0.02
+LOOKS = 1500
+"""Looks at the engine before it is taken to be stuck."""
 FILLING_S = 5.0
 """At the start of a phase, until the batch is full of its requests; not measured."""
 PHASE_S = FILLING_S + WINDOW_S
@@ -108,7 +112,7 @@ class Bench:
             running = [pool.submit(self._serve, make_up, stop) for _ in range(callers)]
             try:
                 stop.wait(self.filling_s)
-                measured = self._window(stop)
+                measured = self._window(stop, idle=make_up is IDLE)
             finally:
                 stop.set()
         for caller in running:
@@ -138,19 +142,28 @@ class Bench:
         }
         return EngineRequest(key=f"calibration/{next(self._numbers)}", endpoint="/v1/completions", body=body)
 
-    def _window(self, stop: threading.Event) -> MeasuredWindow:
+    def _window(self, stop: threading.Event, *, idle: bool) -> MeasuredWindow:
         clock = self.context.clock
+        # Between two steps of the engine, so that the work of the window is that of the tokens that come in it.
+        self._await_step(stop, idle=idle)
         started, before_j = clock.monotonic(), self.meter.energy_j()
-        self.engine.drain_work()
         stop.wait(self.window_s)
-        duration_s, energy_j = clock.monotonic() - started, self.meter.energy_j() - before_j
-        work = self.engine.drain_work().values()
+        work = [*self.engine.drain_work().values(), *self._await_step(stop, idle=idle)]
         return MeasuredWindow(
             prefill_tokens=sum(done.prefill_tokens for done in work),
             decode_tokens=sum(done.decode_tokens for done in work),
-            duration_s=duration_s,
-            energy_j=energy_j,
+            duration_s=clock.monotonic() - started,
+            energy_j=self.meter.energy_j() - before_j,
         )
+
+    def _await_step(self, stop: threading.Event, *, idle: bool) -> Collection[Work]:
+        """What the engine did up to the end of its present step: until new tokens are there."""
+        for _ in range(1 if idle else LOOKS):
+            work = self.engine.drain_work().values()
+            if any(done.prefill_tokens or done.decode_tokens for done in work):
+                return work
+            stop.wait(LOOK_S)
+        return ()
 
 
 def calibrate(bench: Bench, *, phases: int, report: Callable[[str], None]) -> Calibration:
