@@ -50,16 +50,16 @@ def test_the_costs_are_found_stored_and_told(desks: Desks, priced: PricedEngine)
     context = replace(desks.desk(shard_size=8).context, clock=SystemClock())
     bench = Bench(context=context, engine=priced, meter=priced, window_s=0.1, filling_s=0.02)
     told: list[str] = []
-    found = calibration.calibrate(bench, phases=12, report=told.append)
+    found = calibration.calibrate(bench, phases=LEAST_PHASES, report=told.append)
     assert [line.partition(":")[0] for line in told[:3]] == [
-        "1 of 12, idle",
-        "2 of 12, long prompts",
-        "3 of 12, long answers",
+        "1 of 8, idle",
+        "2 of 8, long prompts",
+        "3 of 8, long answers",
     ]
     assert found.costs.prefill_j == pytest.approx(PREFILL_J, rel=0.2)
     assert found.costs.decode_j == pytest.approx(DECODE_J, rel=0.2)
     assert found.error.median < 0.1
-    assert found.windows == 12
+    assert found.windows == LEAST_PHASES
     assert found.setup.energy_basis == "modelled"
     with context.database.transaction() as connection:
         assert calibration.known_costs(connection, context.settings, "modelled") == found.costs
