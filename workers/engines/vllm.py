@@ -124,7 +124,7 @@ class VllmEngine(StreamingEngine):
                 # vLLM forgets what it aborts, but what that did was done.
                 self._progress.look()
                 call.cancel()
-                await asyncio.wait({call})
+                await asyncio.gather(call, return_exceptions=True)
                 raise
         try:
             status, body = call.result()
