@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from app.broker.celery import CeleryDispatcher, celery_app
 from app.domain.errors import ConfigurationError
+from app.domain.hardware import CPU_SERVER, of_gpu
 from app.model.locate import locate
 from app.model.tokenizer import HfTokenizer
 from app.ports import Tokenizer
@@ -16,19 +19,39 @@ from app.settings import BUNDLED_MODEL, Settings
 from app.store.blobs import FileStore
 from app.store.database import Database
 
+log = logging.getLogger(__name__)
+
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+"""Of NVIDIA's driver: readable by everybody, and without loading a library."""
+
 
 def build_context(settings: Settings) -> Context:
     """Raises ConfigurationError when a URL is missing or wrong."""
     if settings.database_url is None:
         raise ConfigurationError("SPROUT_DATABASE_URL is not set: name a PostgreSQL, or run `sprout up`.")
     return Context(
-        settings=settings,
+        settings=settings if settings.hardware else settings.model_copy(update={"hardware": hardware_here()}),
         database=Database(settings.database_url.get_secret_value()),
         files=FileStore(settings.home / "files"),
         dispatcher=CeleryDispatcher(celery_app(settings)),
         clock=SystemClock(speed=settings.clock_speed, start=settings.clock_start),
         tokenizer=tokenizer_of(settings),
     )
+
+
+def hardware_here(gpus: Path = NVIDIA_GPUS) -> str:
+    """The kind of this machine's GPU in the table of hardware, or that of a machine without one."""
+    models = [
+        model
+        for information in sorted(gpus.glob("*/information"))
+        for model in re.findall(r"^Model:\s*(.+)$", information.read_text(), re.MULTILINE)
+    ]
+    if not models:
+        return CPU_SERVER
+    found = of_gpu(models[0])
+    if found is None:
+        log.warning("nothing is known of a %s, the A100's figures stand in: set SPROUT_HARDWARE", models[0])
+    return found or "a100"
 
 
 def engine_model(settings: Settings) -> Path | str:

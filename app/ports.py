@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
 from app.domain.intensity import Basis, Forecast, IntensityPoint
 
@@ -49,11 +50,12 @@ class Engine(Protocol):
         """
         ...
 
-    def drain_work(self) -> Mapping[str, float]:
+    def drain_work(self) -> Mapping[str, Work]:
         """Work done per request key since the previous call, for all callers of `generate` together.
 
-        The unit is the engine's own (seconds a request held a place in the running batch, tokens, ...): only
-        ratios are used. Requests that ended since the previous call appear a last time. Empty when idle.
+        Requests that ended since the previous call appear a last time, aborted ones too. Empty when idle. Place-seconds
+        are there for every request that ran. Tokens may come late, at the end of the request, where the engine cannot
+        be watched, and those of an aborted request may then be absent.
         """
         ...
 

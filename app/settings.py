@@ -16,7 +16,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.domain.batch import ANY_ZONE
 from app.domain.directive import PAPER_DIRECTIVES, Placement
 from app.domain.errors import ConfigurationError
-from app.domain.footprint import PAPER_EMBODIED_G, PAPER_LIFETIME_S
 from app.domain.intensity import Basis
 from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
@@ -142,12 +141,17 @@ class Settings(BaseSettings):
         None, description="lifecycle-average, direct-average or direct-marginal; unset: what the provider gives"
     )
 
-    meter: Literal["auto", "nvml", "model"] = Field("auto", description="NVML where a GPU is, else the power model")
-    idle_w: float = Field(40.0, ge=0, description="power model: watts of the idle machine")
-    busy_w: float = Field(120.0, ge=0, description="power model: watts with every core busy")
+    meter: Literal["auto", "nvml", "rapl", "model"] = Field(
+        "auto", description="NVML on a GPU, RAPL on a CPU where readable, else the power model"
+    )
+    hardware: Literal["a100", "h100", "h200", "l40s", "cpu-server"] | None = Field(
+        None, description="the kind of each device, for the next four; unset: the GPU of this machine, else cpu-server"
+    )
+    idle_w: float | None = Field(None, ge=0, description="power model: watts of an idle device; unset: `hardware`'s")
+    busy_w: float | None = Field(None, ge=0, description="power model: watts of a busy device; unset: `hardware`'s")
+    embodied_g: float | None = Field(None, ge=0, description="gCO2eq to make one device; unset: `hardware`'s")
+    lifetime_s: float | None = Field(None, gt=0, description="lifetime of a device; unset: `hardware`'s")
     pue: float = Field(1.0, ge=1, description="power usage effectiveness of the site")
-    embodied_g: float = Field(PAPER_EMBODIED_G, ge=0, description="gCO2eq to make one device")
-    lifetime_s: float = Field(PAPER_LIFETIME_S, gt=0, description="lifetime of a device")
 
     clock_speed: float = Field(1.0, gt=0, description="rehearsals: how many times as fast as real time passes")
     clock_start: datetime | None = Field(None, description="rehearsals: the real moment from which it does")
@@ -178,7 +182,7 @@ class Settings(BaseSettings):
             raise ValueError("SPROUT_ENGINE=openai needs SPROUT_ENGINE_URL, such as http://host:8000/v1")
         if self.intensity_provider == "trace" and not self.trace_file:
             raise ValueError("SPROUT_INTENSITY_PROVIDER=trace needs SPROUT_TRACE_FILE")
-        if self.busy_w < self.idle_w:
+        if self.idle_w is not None and self.busy_w is not None and self.busy_w < self.idle_w:
             raise ValueError("SPROUT_BUSY_W must not be below SPROUT_IDLE_W")
         return self
 

@@ -69,7 +69,7 @@ def start(sender: str, instance: Any, **_: object) -> None:
         return
     try:
         engine = build_engine(settings)
-        accountant = Accountant(context(), engine, build_meter(settings, engine), worker=sender)
+        accountant = Accountant(context(), engine, build_meter(context(), engine), worker=sender)
     except Exception as exc:
         # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.
         log.exception("this worker cannot start")
@@ -164,12 +164,26 @@ def _own_engine(settings: Settings) -> Engine:
     return factory(settings)
 
 
-def build_meter(settings: Settings, engine: Engine) -> Meter:
-    """NVML where this worker's engine runs on a GPU with an energy counter, else the power model."""
+def build_meter(context: Context, engine: Engine) -> Meter:
+    """The sensor of what this worker's engine runs on, where there is one, else the power model.
+
+    Raises:
+        ConfigurationError: SPROUT_METER names a sensor that is not there.
+    """
+    from workers.engines.vllm import VllmEngine
     from workers.meters.nvml import NvmlMeter
     from workers.meters.power_model import PowerModelMeter
+    from workers.meters.rapl import RaplMeter
 
-    local = settings.engine == "vllm"
-    if settings.meter == "nvml" or (settings.meter == "auto" and local and NvmlMeter.available()):
-        return NvmlMeter(range(engine.devices))
-    return PowerModelMeter(settings.idle_w, settings.busy_w, engine.busy_s)
+    wanted = context.settings.meter
+    if wanted == "auto" and isinstance(engine, VllmEngine):
+        sensor = RaplMeter if engine.on_cpu else NvmlMeter
+        wanted = ("rapl" if engine.on_cpu else "nvml") if sensor.available() else "model"
+    match wanted:
+        case "nvml":
+            return NvmlMeter(range(engine.devices))
+        case "rapl":
+            return RaplMeter()
+        case _:
+            device = context.device
+            return PowerModelMeter(engine.devices * device.idle_w, engine.devices * device.busy_w, engine.busy_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.domain.calibration import Costs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
@@ -17,6 +19,17 @@ class Use:
         return Use(energy_j=self.energy_j + other.energy_j, device_s=self.device_s + other.device_s)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What an engine did for a request within a window; nothing is negative."""
+
+    place_s: float = 0.0
+    """Seconds for which it held a place in the running batch, times the places."""
+    prefill_tokens: int = 0
+    """Tokens of the prompt that were computed: without those from a prefix cache."""
+    decode_tokens: int = 0
+
+
 class Attribution:
     """Accumulates each running request's part of successive windows.
 
@@ -27,12 +40,17 @@ class Attribution:
     def __init__(self) -> None:
         self._open: dict[str, Use] = {}
 
-    def add_window(self, use: Use, work: Mapping[str, float]) -> Use:
-        """Split `use` over the keys of `work`; returns what was idle."""
-        total = sum(work.values())
+    def add_window(self, use: Use, work: Mapping[str, Work], costs: Costs | None = None) -> Use:
+        """Split `use` over the keys of `work`; returns what was idle.
+
+        By what the tokens cost where that is known, else by the time in the running batch: without `costs`, and in a
+        window in which requests ran but none finished a token.
+        """
+        weights = _weights(work, costs)
+        total = sum(weights.values())
         if total <= 0:
             return use
-        for key, amount in work.items():
+        for key, amount in weights.items():
             share = amount / total
             part = Use(energy_j=use.energy_j * share, device_s=use.device_s * share)
             self._open[key] = self._open.get(key, Use()) + part
@@ -41,3 +59,11 @@ class Attribution:
     def take(self, key: str) -> Use:
         """All that `key` used, forgotten afterwards."""
         return self._open.pop(key, Use())
+
+
+def _weights(work: Mapping[str, Work], costs: Costs | None) -> Mapping[str, float]:
+    if costs is not None:
+        by_tokens = {key: costs.of_tokens_j(done.prefill_tokens, done.decode_tokens) for key, done in work.items()}
+        if sum(by_tokens.values()) > 0:
+            return by_tokens
+    return {key: done.place_s for key, done in work.items()}

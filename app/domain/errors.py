@@ -11,6 +11,7 @@ SproutError
 ├── ConfigurationError      a setting is missing, contradictory or names something that is not there
 ├── IntensityUnavailable    no carbon intensity is known for this zone and time
 ├── OptimizerFailed         the solver did not return an optimal directive mix
+├── CalibrationFailed       the measured windows do not tell what a token costs
 ├── DispatchUnavailable     the broker cannot be reached; PostgreSQL still holds the work
 ├── EngineFailed            the inference engine cannot start or has stopped working
 │   └── EngineUnavailable   a remote engine cannot be reached; nothing was used up
@@ -80,6 +81,10 @@ class IntensityUnavailable(SproutError):
 
 class OptimizerFailed(SproutError):
     """The solver did not return an optimal directive mix."""
+
+
+class CalibrationFailed(SproutError):
+    """The measured windows do not tell what a token costs: measure for longer."""
 
 
 class DispatchUnavailable(SproutError):

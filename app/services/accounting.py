@@ -9,9 +9,10 @@ from datetime import timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.attribution import Attribution, Use
+from app.domain.calibration import Costs
 from app.domain.errors import ServiceUnavailable
 from app.ports import EnergyBasis, Engine, Meter
-from app.services import intensity
+from app.services import calibration, intensity
 from app.services.context import Context
 from app.store import windows
 from app.store.windows import Window
@@ -43,6 +44,15 @@ class Accountant:
         # Durations by a clock that cannot be set; the wall clock only says when windows end.
         self._settled_at = self._stored_at = context.clock.monotonic()
         self._window, self._idle = Use(), Use()
+        self._costs = self._known_costs()
+
+    def _known_costs(self) -> Costs | None:
+        try:
+            with self._context.database.transaction() as connection:
+                return calibration.known_costs(connection, self._context.settings, self.basis)
+        except ServiceUnavailable as exc:
+            log.warning("requests are charged by their time until PostgreSQL answers: %s", exc)
+            return None
 
     def settle(self, *, store: bool = False) -> None:
         """Split what was used since the last call over the requests that ran; store the window when it is long enough.
@@ -55,7 +65,7 @@ class Accountant:
                 energy_j=max(energy_j - self._energy_j, 0.0), device_s=(now - self._settled_at) * self._engine.devices
             )
             self._energy_j, self._settled_at = energy_j, now
-            self._idle += self._attribution.add_window(use, work)
+            self._idle += self._attribution.add_window(use, work, self._costs)
             self._window += use
             if store or now - self._stored_at >= WINDOW_S:
                 self._store()
@@ -92,6 +102,7 @@ class Accountant:
                     intensity_origin=priced.origin,
                 )
                 windows.add(connection, window)
+                self._costs = calibration.known_costs(connection, settings, self.basis)
         except (ServiceUnavailable, SQLAlchemyError) as exc:
             # The window stays open and is stored, longer, next time.
             log.warning("the metered window waits for PostgreSQL: %s", exc)

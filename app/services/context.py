@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.domain.footprint import Hardware
+from app.domain.hardware import CPU_SERVER, DEVICES, Device
 from app.ports import Clock, Dispatcher, Tokenizer
 from app.settings import Settings
 from app.store.blobs import FileStore
@@ -40,8 +41,16 @@ class Context:
     """Loads on first use; None when the engine is remote and no tokenizer of its model is at hand."""
 
     @property
-    def hardware(self) -> Hardware:
+    def device(self) -> Device:
+        """Each of the engine's: what is known of its kind, and what the settings know better."""
         settings = self.settings
+        known = DEVICES[settings.hardware or CPU_SERVER]
+        stated = {name: getattr(settings, name) for name in vars(known)}
+        return replace(known, **{name: figure for name, figure in stated.items() if figure is not None})
+
+    @property
+    def hardware(self) -> Hardware:
+        device, settings = self.device, self.settings
         # Device-seconds are those of the context's clock, and a rehearsal's pass faster than a device wears.
-        lifetime_s = settings.lifetime_s * settings.clock_speed
-        return Hardware(pue=settings.pue, embodied_g=settings.embodied_g, lifetime_s=lifetime_s)
+        lifetime_s = device.lifetime_s * settings.clock_speed
+        return Hardware(pue=settings.pue, embodied_g=device.embodied_g, lifetime_s=lifetime_s)

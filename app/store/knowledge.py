@@ -141,3 +141,26 @@ class_models = Table(
     CheckConstraint("version > 0", name="version_positive"),
     CheckConstraint("issued > 0", name="issued_positive"),
 )
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("machine", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("dtype", Text, nullable=False),
+    Column("energy_basis", Text, nullable=False),
+    Column("prefill_j", Float, nullable=False),
+    Column("decode_j", Float, nullable=False),
+    Column("idle_w", Float, nullable=False),
+    Column("prefill_se_j", Float, nullable=False),
+    Column("decode_se_j", Float, nullable=False),
+    Column("idle_se_w", Float, nullable=False),
+    Column("median_error", Float, nullable=False),
+    Column("worst_error", Float, nullable=False),
+    Column("windows", Integer, nullable=False),
+    time("measured_at", nullable=False),
+    CheckConstraint("prefill_j >= 0 AND decode_j >= 0 AND idle_w >= 0", name="costs_not_negative"),
+    CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
+    Index(None, "machine", "model", "measured_at"),
+)

@@ -80,6 +80,14 @@ def workers(connection: Connection, zone: str, model: str, since: datetime) -> S
     return [SeenWorker(ended_at=row.ended_at, devices=float(row.devices)) for row in connection.execute(query)]
 
 
+def worked_on(connection: Connection, machine: str, since: datetime) -> str | None:
+    """A worker on the host `machine` with a window that ended since."""
+    query = select(windows.c.worker).where(
+        windows.c.worker.endswith(f"@{machine}", autoescape=True), windows.c.ended_at >= since
+    )
+    return connection.execute(query.limit(1)).scalar()
+
+
 def idle_w(connection: Connection, zone: str, model: str, since: datetime) -> float:
     """Mean watts of an idle device of a zone's workers of a model, in the windows that ended since; 0 where none was
     idle."""

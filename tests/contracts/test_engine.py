@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
 from app.domain.errors import EngineFailed
 from app.ports import Engine
@@ -155,7 +156,7 @@ def test_work_is_reported_for_exactly_the_requests_that_ran_since_the_last_repor
     run(engine, [ask("first"), ask("second")])
     work = engine.drain_work()
     assert set(work) == {"first", "second"}
-    assert all(amount > 0 for amount in work.values())
+    assert all(done.place_s > 0 for done in work.values())
     assert engine.drain_work() == {}
     run(engine, [ask("third")])
     assert set(engine.drain_work()) == {"third"}
@@ -164,9 +165,35 @@ def test_work_is_reported_for_exactly_the_requests_that_ran_since_the_last_repor
 def test_the_work_of_a_running_request_is_reported_before_it_ends(engine: Engine) -> None:
     with closing(engine.generate([endless("slow")], timeout_s=60, wait_s=0.1)) as groups:
         next(groups)
-        assert engine.drain_work()["slow"] > 0
+        assert engine.drain_work()["slow"].place_s > 0
         next(groups)
-        assert engine.drain_work()["slow"] > 0
+        assert engine.drain_work()["slow"].place_s > 0
+
+
+def test_the_tokens_of_a_request_are_all_reported_by_its_end(engine: Engine) -> None:
+    prompt = "Tell me of the seven seas, one by one, and of what lives in them"
+    requests = [ask("one", prompt, max_tokens=5), ask("three", f"Please: {prompt}", n=3, max_tokens=4)]
+    done = run(engine, [EngineRequest(**{**vars(one), "body": {**one.body, "ignore_eos": True}}) for one in requests])
+    work = engine.drain_work()
+    for key, answer in done.items():
+        assert work[key].decode_tokens == answer.completion_tokens
+        # Less what came from a prefix cache; each of several answers may have computed the prompt.
+        assert 0 < work[key].prefill_tokens <= 3 * answer.prompt_tokens
+
+
+def test_an_aborted_request_is_reported_once_more(engine: Engine) -> None:
+    """An engine that can be watched tells of its tokens too, although its server forgets what it aborts."""
+    groups = engine.generate([endless("slow")], timeout_s=60, wait_s=0.1)
+    next(groups)
+    engine.drain_work()
+    next(groups)
+    groups.close()
+    last: dict[str, Work] = {}
+    eventually(lambda: bool(last.update(engine.drain_work()) or last))
+    assert last.keys() == {"slow"}
+    assert last["slow"].place_s > 0
+    if isinstance(engine, VllmEngine):
+        assert last["slow"].prefill_tokens + last["slow"].decode_tokens > 0
 
 
 def test_busy_time_grows_with_work_and_never_falls(engine: Engine) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from app.ports import Meter
+from tests.support.powercap import Powercap
 from tests.support.waiting import eventually
 from workers.meters.nvml import NvmlMeter
 from workers.meters.power_model import PowerModelMeter
+from workers.meters.rapl import RaplMeter
 
 
 def nvml() -> Meter:
@@ -23,7 +27,23 @@ def power_model() -> Meter:
     return PowerModelMeter(50, 100, time.process_time)
 
 
-@pytest.fixture(params=[power_model, pytest.param(nvml, marks=pytest.mark.gpu)])
+class SpendingRapl(RaplMeter):
+    """On a folder of a test, whose counter follows the clock at 50 W."""
+
+    def __init__(self) -> None:
+        self._powercap = Powercap(Path(tempfile.mkdtemp()))
+        self._powercap.add("intel-rapl:0", "package-0")
+        self._read_at = time.monotonic()
+        super().__init__(self._powercap.root)
+
+    def energy_j(self) -> float:
+        now = time.monotonic()
+        self._powercap.spend("intel-rapl:0", 50 * (now - self._read_at))
+        self._read_at = now
+        return super().energy_j()
+
+
+@pytest.fixture(params=[power_model, SpendingRapl, pytest.param(nvml, marks=pytest.mark.gpu)])
 def meter(request: pytest.FixtureRequest) -> Meter:
     build: Callable[[], Meter] = request.param
     return build()

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from app.domain.calibration import Costs, HeldOutError
+from app.domain.completion import EngineRequest
 from app.domain.footprint import Hardware
+from app.domain.hardware import DEVICES
 from app.domain.intensity import HOUR, IntensityPoint
 from app.ports import Task
-from app.services import generation
+from app.services import calibration, generation
 from app.services.accounting import WINDOW_S
-from app.store import intensity
+from app.store import calibrations, intensity
+from app.store.calibrations import Calibration
 from tests.support.clock import NOON, TickingClock
 from tests.support.engine import EchoEngine
 from tests.support.factories import line
+from tests.support.openai_server import HANG
 from tests.support.services import Desk, Desks, FailingDatabase, ScriptedMeter, jsonl
 
 
@@ -30,11 +37,16 @@ def total(desk: Desk, query: str) -> float:
     return float(desk.rows(query)[0])
 
 
-def test_results_and_idleness_add_up_to_the_meter(desks: Desks, engine: EchoEngine) -> None:
-    """Four shards at once, a worker that idles before and after, windows in between."""
+@pytest.mark.parametrize("costs", [None, Costs(prefill_j=0.2, decode_j=3.0, idle_w=30.0)], ids=["time", "tokens"])
+def test_results_and_idleness_add_up_to_the_meter(desks: Desks, engine: EchoEngine, costs: Costs | None) -> None:
+    """Four shards at once with a request each that is aborted, a worker that idles before and after, windows in
+    between."""
     desks.clock = TickingClock()
-    desk = desks.desk(shard_size=25)
-    desk.validated(jsonl(line(f"r{number}", text="word " * (number % 7 + 1)) for number in range(100)))
+    desk = desks.desk(shard_size=25, request_timeout_s=0.3)
+    if costs is not None:
+        know(desk, costs)
+    texts = [HANG if number % 25 == 9 else "word " * (number % 7 + 1) for number in range(100)]
+    desk.validated(jsonl(line(f"r{number}", text=text) for number, text in enumerate(texts)))
     meter = ScriptedMeter(step_j=3.7)
     worker = desk.worker(engine, meter)
     first, started = meter.total_j, desk.clock.moment
@@ -160,9 +172,63 @@ def test_a_worker_prices_with_its_own_zone(desks: Desks, engine: EchoEngine) -> 
         assert desk.rows(f"SELECT DISTINCT zone, intensity_g_per_kwh FROM {table}") == [("FR", 50.0)]
 
 
+def test_known_costs_decide_who_pays_and_newer_ones_are_found(desks: Desks) -> None:
+    """A long prompt beside a long answer: the echo's answer has the words of the prompt up to max_tokens."""
+    desk = desks.desk(engine="vllm")
+    with closing(EchoEngine()) as engine:
+        worker = desk.worker(engine, ScriptedMeter(step_j=300))
+
+        def shares() -> list[float]:
+            worker.accountant.settle(store=True)
+            asked = [
+                EngineRequest(key=key, endpoint="/v1/completions", body={"prompt": "w " * 50, "max_tokens": tokens})
+                for key, tokens in (("short", 10), ("long", 40))
+            ]
+            list(engine.generate(asked, timeout_s=5, wait_s=5))
+            worker.accountant.settle(store=True)
+            return [worker.accountant.charge(key).energy_j for key in ("short", "long")]
+
+        assert sum(shares()) == pytest.approx(300)
+        know(desk, Costs(prefill_j=0.0, decode_j=2.0, idle_w=5.0))
+        assert shares() == pytest.approx([60, 240])
+        desk.clock.advance(seconds=60)
+        know(desk, Costs(prefill_j=3.0, decode_j=0.0, idle_w=5.0))
+        assert shares() == pytest.approx([150, 150])
+
+
+def test_an_engine_elsewhere_is_charged_by_time(desks: Desks) -> None:
+    desk = desks.desk(engine="openai", engine_url="http://h/v1")
+    know(desk, Costs(prefill_j=1.0, decode_j=2.0, idle_w=5.0))
+    with desk.context.database.transaction() as connection:
+        assert calibration.known_costs(connection, desk.context.settings, "modelled") is None
+
+
+def know(desk: Desk, costs: Costs) -> None:
+    """The machine was calibrated."""
+    found = Calibration(
+        setup=calibration.setup(desk.context.settings, "modelled"),
+        costs=costs,
+        spread=costs,
+        error=HeldOutError(median=0.05, worst=0.2),
+        windows=9,
+        measured_at=desk.clock.now(),
+    )
+    with desk.context.database.transaction() as connection:
+        calibrations.add(connection, found)
+        assert calibrations.newest(connection, found.setup) == found
+        assert calibrations.newest(connection, replace(found.setup, machine="another")) is None
+
+
 def test_the_hardware_is_that_of_the_settings(desks: Desks) -> None:
     found = desks.desk(pue=1.2, embodied_g=5.0, lifetime_s=9.0).context.hardware
     assert found == Hardware(pue=1.2, embodied_g=5.0, lifetime_s=9.0)
+
+
+def test_single_figures_of_the_hardware_can_be_stated(desks: Desks) -> None:
+    h100 = DEVICES["h100"]
+    assert desks.desk(hardware="h100", idle_w=70.0).context.device == replace(h100, idle_w=70.0)
+    assert desks.desk(hardware="h100", embodied_g=0.0).context.hardware.embodied_g_per_device_s == 0
+    assert desks.desk().context.device == DEVICES["cpu-server"]
 
 
 def test_a_result_is_priced_by_the_hour_in_which_it_ended(desk: Desk, engine: EchoEngine) -> None:

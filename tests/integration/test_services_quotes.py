@@ -184,7 +184,7 @@ def test_zones_that_cannot_be(desk: Desk) -> None:
 @pytest.fixture
 def both(desks: Desks) -> Desk:
     """Zone B is cleaner, and a worker is in each."""
-    desk = desks.desk(zone="A", zones=("A", "B"), shard_size=10)
+    desk = desks.desk(zone="A", zones=("A", "B"), shard_size=10, embodied_g=0.0)
     desk.measure()
     for zone, grams in (("A", 300.0), ("B", 100.0)):
         desk.expect([grams] * 170, zone=zone)

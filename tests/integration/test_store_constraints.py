@@ -254,6 +254,6 @@ def test_a_batch_of_a_file_that_is_not_there(connection: Connection, batch: Batc
 
 
 def test_every_table_with_user_data_carries_its_tenant() -> None:
-    of_the_machine = {"windows", "intensity", "forecasts", "installation"}
+    of_the_machine = {"windows", "intensity", "forecasts", "installation", "calibrations"}
     assert {name for name, table in tables.metadata.tables.items() if "tenant_id" not in table.c} == of_the_machine
     assert not any(table.c.tenant_id.nullable for table in tables.metadata.tables.values() if "tenant_id" in table.c)

@@ -13,9 +13,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest, error_body
 from app.domain.errors import EngineFailed
 from workers.engines.slots import Slots
+from workers.engines.tally import Tally, tokens_of, work
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class StreamingEngine(ABC):
 
     def __init__(self, *, name: str, slots: int) -> None:
         self._slots = Slots(slots)
+        self.tally = Tally()
         self._lock = threading.Lock()
         self._closed = False
         self._calls: set[asyncio.Task[None]] = set()
@@ -80,9 +83,10 @@ class StreamingEngine(ABC):
         finally:
             call.cancel()
 
-    def drain_work(self) -> Mapping[str, float]:
-        """Seconds for which each request held places in the running batch, times the places (its `n`)."""
-        return self._slots.drain()
+    def drain_work(self) -> Mapping[str, Work]:
+        """Places are a request's `n`. Tokens are counted when it ends, by its usage, if no subclass does so before."""
+        tokens, places = self.tally.drain(), self._slots.drain()
+        return {key: work(places.get(key, 0.0), tokens.get(key)) for key in places.keys() | tokens.keys()}
 
     def busy_s(self) -> float:
         """Seconds with at least one request running."""
@@ -125,7 +129,12 @@ class StreamingEngine(ABC):
     ) -> None:
         async def answer_one(request: EngineRequest) -> None:
             async with self._slots.hold(request.key, _places(request)):
-                outcome = await self._outcome(request, timeout_s)
+                try:
+                    outcome = await self._outcome(request, timeout_s)
+                    if isinstance(outcome, Completion):
+                        self.tally.reach(request.key, tokens_of(outcome))
+                finally:
+                    self.tally.end(request.key)
             deliver(outcome)
 
         call = asyncio.current_task()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
 from app.domain.errors import ConfigurationError, EngineFailed
 from workers.engines.lifeline import PLUGIN
 from workers.engines.streaming import StreamingEngine, completion
+from workers.engines.vllm_progress import VllmProgress
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.engine.output_processor import RequestState
 
     from workers.engines.vllm_serving import ServingLayer
 
@@ -45,8 +49,8 @@ class VllmEngine(StreamingEngine):
         """Load `model` (a folder, or a name that vLLM can download) and wait until it can answer.
 
         `max_model_len` None: the model's own context. `kv_cache_gb`, in GiB, holds on a CPU; None: vLLM's choice, as
-        always on a GPU. `options` are further
-        options of `vllm serve` by their long names, such as `{"tool-call-parser": "hermes"}`; they win over the rest.
+        always on a GPU. `options` are further options of `vllm serve` by their long names, such as
+        `{"tool-call-parser": "hermes"}`; they win over the rest.
 
         Raises:
             ConfigurationError: vLLM does not know an option or its value, or the model is not there.
@@ -60,6 +64,7 @@ class VllmEngine(StreamingEngine):
             "max-num-seqs": max_num_seqs,
             "tensor-parallel-size": tensor_parallel_size,
             "disable-log-stats": True,
+            "enable-prompt-tokens-details": True,  # which part of a prompt came from the prefix cache and cost nothing
         }
         self._kv_cache_gb = kv_cache_gb
         self._overrides = dict(options or {})
@@ -67,11 +72,21 @@ class VllmEngine(StreamingEngine):
         self._serving: ServingLayer | None = None
         self._core: psutil.Process | None = None
         self._core_busy_s = 0.0
+        self._progress = VllmProgress(self._states, lambda key, tokens: self.tally.reach(key, tokens))
         super().__init__(name="vllm-engine", slots=max_num_seqs)
 
     @property
     def devices(self) -> int:
         return self._devices
+
+    @property
+    def on_cpu(self) -> bool:
+        return self._on_cpu
+
+    def _states(self) -> Collection[RequestState]:
+        """vLLM's own record of what runs."""
+        client = self._client
+        return () if client is None else client.output_processor.request_states.values()
 
     async def open(self) -> None:
         _prepare_environment(self._options["model"])
@@ -101,11 +116,26 @@ class VllmEngine(StreamingEngine):
         from vllm.v1.engine.exceptions import EngineDeadError
 
         assert self._serving is not None
+        with self._progress.followed(request.key) as request_id:
+            call = asyncio.ensure_future(self._serving.answer(request.endpoint, request.body, request_id=request_id))
+            try:
+                await asyncio.wait({call})
+            except asyncio.CancelledError:
+                # vLLM forgets what it aborts, but what that did was done.
+                self._progress.look()
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+                raise
         try:
-            status, body = await self._serving.answer(request.endpoint, request.body)
+            status, body = call.result()
         except EngineDeadError as exc:
             raise EngineFailed("The process of the vLLM engine has died: restart the worker.") from exc
         return completion(request.key, status, body)
+
+    def drain_work(self) -> Mapping[str, Work]:
+        """Tokens as they come: vLLM is asked how far its requests are."""
+        self._progress.look()
+        return super().drain_work()
 
     async def shut(self) -> None:
         if self._client is not None:

@@ -44,8 +44,9 @@ class ServingLayer:
         await init_app_state(client, state, args, await client.get_supported_tasks())
         return cls(state)
 
-    async def answer(self, endpoint: str, body: Mapping[str, Any]) -> Answer:
-        """What `vllm serve` would answer to a POST of `body`.
+    async def answer(self, endpoint: str, body: Mapping[str, Any], *, request_id: str) -> Answer:
+        """What `vllm serve` would answer to a POST of `body`. The engine knows the request by an id that contains
+        `request_id`, and so does the answer.
 
         Raises:
             EngineDeadError: the engine core is gone.
@@ -55,7 +56,7 @@ class ServingLayer:
             return 404, error_body(message, param="url", code="unknown_url")
         kind, create = self._endpoints[endpoint]
         try:
-            request = kind.model_validate(body)
+            request = kind.model_validate({**body, "request_id": request_id})
         except ValidationError as exc:
             return await self._invalid(exc)
         try:

@@ -110,6 +110,7 @@ def test_other_variables_are_left_alone(load: Load) -> None:
         ("SPROUT_STATIC_INTENSITY", "-1"),
         ("SPROUT_TRACE_REPEATS", "maybe"),
         ("SPROUT_METER", "wallplug"),
+        ("SPROUT_HARDWARE", "abacus"),
         ("SPROUT_IDLE_W", "-1"),
         ("SPROUT_PUE", "0.9"),
         ("SPROUT_EMBODIED_G", "-1"),
@@ -144,7 +145,7 @@ def test_every_wrong_value_is_named_at_once(load: Load) -> None:
     [
         ({"SPROUT_ENGINE": "openai"}, "SPROUT_ENGINE=openai needs SPROUT_ENGINE_URL, such as http://host:8000/v1"),
         ({"SPROUT_INTENSITY_PROVIDER": "trace"}, "SPROUT_INTENSITY_PROVIDER=trace needs SPROUT_TRACE_FILE"),
-        ({"SPROUT_BUSY_W": "30"}, "SPROUT_BUSY_W must not be below SPROUT_IDLE_W"),
+        ({"SPROUT_IDLE_W": "40", "SPROUT_BUSY_W": "30"}, "SPROUT_BUSY_W must not be below SPROUT_IDLE_W"),
         (
             {"SPROUT_DIRECTIVES": '["Be brief", "Be very brief"]'},
             "the first directive is L0 and must be the empty text",
@@ -218,7 +219,7 @@ def test_secrets_are_not_shown(load: Load) -> None:
 
 def test_a_secret_is_not_shown_when_something_else_is_wrong(load: Load) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        load(SPROUT_API_KEY="hidden", SPROUT_BUSY_W="1")
+        load(SPROUT_API_KEY="hidden", SPROUT_IDLE_W="2", SPROUT_BUSY_W="1")
     assert "hidden" not in refusal.value.message
 
 

@@ -1,0 +1,32 @@
+"""`python -m workers.calibrate PHASES`: measure what a token costs on this machine, on the engine and the meter of a
+worker. `sprout calibrate` runs it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+from app.composition import build_context
+from app.domain.errors import SproutError
+from app.services.calibration import Bench, calibrate, lines, refuse_company
+from app.settings import load
+from workers.lifecycle import build_engine, build_meter
+
+
+def main() -> None:
+    settings = load()
+    context = build_context(settings)
+    try:
+        refuse_company(context)
+        with closing(build_engine(settings)) as engine:
+            bench = Bench(context=context, engine=engine, meter=build_meter(context, engine))
+            found = calibrate(bench, phases=int(sys.argv[1]), report=lambda line: print(line, flush=True))
+        for line in lines(found):
+            print(line, flush=True)
+    except SproutError as exc:
+        print(f"sprout: {exc.message}", flush=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
