@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from app.api.access import Caller, Services
 from app.api.shapes import CreateBatch, Text, batch_shape, file_shape, list_shape
+from app.api.uploads import FileForm
 from app.services import batches, files
 
 router = APIRouter(prefix="/v1")
@@ -18,14 +18,9 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/files")
-def upload_file(context: Services, tenant: Caller, file: UploadFile, purpose: Annotated[str, Form()]) -> Any:
-    name = (file.filename or "batch.jsonl").replace("\0", "")
-    return file_shape(files.upload(context, tenant, filename=name, purpose=purpose, chunks=_chunks(file)))
-
-
-def _chunks(file: UploadFile) -> Iterator[bytes]:
-    while chunk := file.file.read(1 << 20):
-        yield chunk
+def upload_file(context: Services, tenant: Caller, request: Request) -> Any:
+    form = FileForm(request)
+    return file_shape(files.upload(context, tenant, chunks=form.chunks(), names=form.names))
 
 
 @router.get("/files")

@@ -44,6 +44,8 @@ class Request:
     workload: str
     pinned_level: int | None
     """None: the level is drawn from the directive mix of the workload."""
+    body_json: bytes | None = None
+    """`body` as it came, in UTF-8; None where it has to be written anew."""
 
 
 def batch_controls(metadata: Mapping[str, str], defaults: RequestDefaults) -> RequestDefaults:
@@ -71,39 +73,56 @@ def parse_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
         InvalidRequestLine: with the line number, and a sentence that names the fault and the remedy.
     """
     try:
-        return _parse(raw, line, defaults)
+        if len(raw) > defaults.max_line_bytes:
+            raise InvalidInput(
+                f"the line has {len(raw)} bytes and the limit is {defaults.max_line_bytes}: shorten the prompt or "
+                "split it into several requests.",
+                code="line_too_long",
+            )
+        entry = _json_object(raw)
     except InvalidInput as exc:
-        raise InvalidRequestLine(f"Line {line}: {exc.message}", line=line, param=exc.param, code=exc.code) from exc
+        raise _fault_of_line(exc, line) from exc
+    return check_entry(entry, line=line, defaults=defaults)
 
 
-def _parse(raw: bytes, line: int, defaults: RequestDefaults) -> Request:
-    if len(raw) > defaults.max_line_bytes:
-        raise InvalidInput(
-            f"the line has {len(raw)} bytes and the limit is {defaults.max_line_bytes}: shorten the prompt or split it "
-            "into several requests.",
-            code="line_too_long",
-        )
-    entry = _json_object(raw)
-    custom_id = entry.get("custom_id")
-    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
-        raise InvalidInput(
-            f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
-            param="custom_id",
-            code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
-        )
-    if entry.get("method") != "POST":
-        raise InvalidInput(f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method")
-    if entry.get("url") != defaults.endpoint:
-        raise InvalidInput(
-            f"'url' is {_shown(entry.get('url'))} but this batch is for {defaults.endpoint}: give every line that url.",
-            param="url",
-            code="mismatched_url",
-        )
-    body = _checked_body(entry.get("body"), defaults)
-    workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
+def check_entry(
+    entry: Mapping[str, Any], *, line: int, defaults: RequestDefaults, body_json: bytes | None = None
+) -> Request:
+    """Check the object of one line; it and all in it can be stored as JSON, and `depth` of it is at most MAX_DEPTH.
+
+    Raises:
+        InvalidRequestLine: as `parse_line`.
+    """
+    try:
+        custom_id = entry.get("custom_id")
+        if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
+            raise InvalidInput(
+                f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
+                param="custom_id",
+                code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
+            )
+        if entry.get("method") != "POST":
+            raise InvalidInput(f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method")
+        if entry.get("url") != defaults.endpoint:
+            raise InvalidInput(
+                f"'url' is {_shown(entry.get('url'))} but this batch is for {defaults.endpoint}: give every line that "
+                "url.",
+                param="url",
+                code="mismatched_url",
+            )
+        body = _checked_body(entry.get("body"), defaults)
+        workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
+    except InvalidInput as exc:
+        raise _fault_of_line(exc, line) from exc
     if pinned is None and not stated and wants_exact_form(body):
         pinned = L0
-    return Request(line=line, custom_id=custom_id, body=body, workload=workload, pinned_level=pinned)
+    return Request(
+        line=line, custom_id=custom_id, body=body, workload=workload, pinned_level=pinned, body_json=body_json
+    )
+
+
+def _fault_of_line(exc: InvalidInput, line: int) -> InvalidRequestLine:
+    return InvalidRequestLine(f"Line {line}: {exc.message}", line=line, param=exc.param, code=exc.code)
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
@@ -111,7 +130,7 @@ def _json_object(raw: bytes) -> dict[str, Any]:
         entry = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
         # JSON can say what nobody can store or send on: half a surrogate pair, a number beyond every float.
         json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
-        if _depth(entry) > MAX_DEPTH:
+        if depth(entry) > MAX_DEPTH:
             raise RecursionError
     except (ValueError, RecursionError) as exc:
         raise InvalidInput(
@@ -140,10 +159,11 @@ def _fault(exc: ValueError | RecursionError) -> str:
             return "it holds NaN, Infinity or a number that is too large"
 
 
-def _depth(value: object) -> int:
+def depth(value: object) -> int:
+    """Arrays and objects inside each other. Raises RecursionError far beyond MAX_DEPTH."""
     if isinstance(value, dict):
         value = list(value.values())
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
 def _refuse_constant(name: str) -> None:
@@ -154,13 +174,12 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidInput("'body' must be a JSON object: the parameters of the request.", param="body")
     model = body.get("model")
-    known = ", ".join(sorted(defaults.models or ()))
     if not isinstance(model, str) or not model:
-        hint = f", such as {known}" if known else ""
+        hint = f", such as {_served(defaults)}" if defaults.models else ""
         raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="model", code="model_not_found")
     if defaults.models is not None and model not in defaults.models:
         raise InvalidInput(
-            f"no worker serves the model {_shown(model)}: use {known}, or set SPROUT_MODEL and restart.",
+            f"no worker serves the model {_shown(model)}: use {_served(defaults)}, or set SPROUT_MODEL and restart.",
             param="model",
             code="model_not_found",
         )
@@ -173,6 +192,10 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
             param="body.messages",
         )
     return body
+
+
+def _served(defaults: RequestDefaults) -> str:
+    return ", ".join(sorted(defaults.models or ()))
 
 
 def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
