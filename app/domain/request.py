@@ -15,6 +15,7 @@ ENDPOINTS = ("/v1/chat/completions",)
 MAX_CUSTOM_ID = 512
 MAX_DEPTH = 100
 """Arrays and objects inside each other; JSON schemas need about ten, and every part down to the engine recurses."""
+_NO_METADATA: Mapping[str, str] = {}
 LEVEL_KEY = "sprout_level"
 WORKLOAD_KEY = "sprout_workload"
 """Metadata keys, of a batch or of one line's body, by which a user declares a workload and pins a level."""
@@ -186,7 +187,7 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
     if body.get("stream"):
         raise InvalidInput("'stream' cannot be used in a batch: remove it.", param="body.stream")
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+    if not isinstance(messages, list) or not messages or not all([isinstance(m, dict) for m in messages]):  # noqa: C419
         raise InvalidInput(
             "'body.messages' must be a list of at least one message, each an object with role and content.",
             param="body.messages",
@@ -199,7 +200,9 @@ def _served(defaults: RequestDefaults) -> str:
 
 
 def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
-    metadata = body.get("metadata") or {}
+    metadata = body.get("metadata")
+    if not metadata:
+        return _NO_METADATA
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidInput("'body.metadata' must be an object of texts.", param="body.metadata")
     return metadata

@@ -119,9 +119,11 @@ def _require_plain(node: nodes.Node, names: dict[str, Kind]) -> None:
 def _part(holder: Kind, key: object) -> Kind:
     """Of what stands under `key`, a name or a number."""
     if holder is Kind.MESSAGES:
-        if isinstance(key, str):
-            return Kind.CONTENT if key == "content" else Kind.PLAIN
-        return Kind.MESSAGES
+        if not isinstance(key, str):
+            return Kind.MESSAGES
+        if hasattr(dict, key) or hasattr(list, key):  # a method, such as `items`, may give everything
+            raise _Looks
+        return Kind.CONTENT if key == "content" else Kind.PLAIN
     if holder is Kind.CONTENT:
         raise _Looks
     return Kind.MESSAGES if key in NEIGHBOURS else Kind.PLAIN

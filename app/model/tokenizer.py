@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tokenizers
 
 from app.domain.errors import ConfigurationError, InvalidInput
 from app.model.chat_template import ChatTemplate
 from app.model.messages import template_messages
+from app.model.token_bound import TokenBound, growth_of
 
 _CONTEXT_KEYS = (
     "max_position_embeddings",
@@ -24,12 +24,6 @@ _CONTEXT_KEYS = (
     "model_max_length",
 )
 """What `config.json` calls the context, by model family; the smallest counts, as in vLLM."""
-_SPLITTERS = frozenset({"ByteLevel", "Digits", "Punctuation", "Split", "Whitespace", "WhitespaceSplit"})
-"""Pre-tokenizers that leave every byte at most once."""
-_FRAMES = 1024
-"""Sequences of roles that are remembered."""
-_MARK = "\ue000content\ue001"
-"""Of private characters, which stand in no template."""
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -46,8 +40,8 @@ class HfTokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         self._context_tokens = _context_tokens(folder, config)
         self._template = _load_template(folder, config)
-        self._has_byte_bound = has_byte_bound(self._tokenizer)
-        self._frame = lru_cache(maxsize=_FRAMES)(self._measure_frame)
+        growth = growth_of(self._tokenizer)
+        self._bound = TokenBound(growth, self._template) if growth and self._template else None
 
     @property
     def context_tokens(self) -> int:
@@ -60,69 +54,12 @@ class HfTokenizer:
             raise InvalidInput("The text holds half of a surrogate pair: send valid Unicode.") from exc
 
     def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        return self.count(self._render(messages))
-
-    def bound_messages(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
-        if not self._has_byte_bound:
-            return None
-        if self._template is None or not self._template.is_blind or not all(map(_is_plain, messages)):
-            return len(self._render(messages).encode(errors="surrogatepass"))
-        frame = self._frame(tuple([message["role"] for message in messages]))
-        contents = [message["content"] for message in messages]
-        return frame.bytes + frame.times * sum(
-            len(content) if content.isascii() else len(content.encode(errors="surrogatepass")) for content in contents
-        )
-
-    def _measure_frame(self, roles: tuple[str, ...]) -> _Frame:
-        """Raises InvalidInput: the template refuses messages of these roles."""
-        text = self._render([{"role": role, "content": _MARK} for role in roles])
-        rest = text.replace(_MARK, "")
-        return _Frame(len(rest.encode(errors="surrogatepass")), times=text.count(_MARK))
-
-    def _render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         if self._template is None:
             raise InvalidInput(f"The model in {self._folder} has no chat template: use /v1/completions.")
-        return self._template.render(template_messages(messages))
+        return self.count(self._template.render(template_messages(messages)))
 
-
-class _Frame(NamedTuple):
-    """What a blind template makes of messages of certain roles, whatever they say."""
-
-    bytes: int
-    """In UTF-8, beside the contents."""
-    times: int
-    """How many contents it prints in all: no content more often."""
-
-
-def _is_plain(message: object) -> bool:
-    """Whether it holds a role and a text and nothing else that a template could print."""
-    return (
-        isinstance(message, dict)
-        and len(message) == 2
-        and isinstance(message.get("content"), str)
-        and isinstance(message.get("role"), str)
-        and bool(message["role"])
-    )
-
-
-def has_byte_bound(tokenizer: tokenizers.Tokenizer) -> bool:
-    """Whether no text can have more tokens than bytes in UTF-8.
-
-    So it is with byte-level BPE on the text as it is: it begins with a symbol for every byte, and only merges them;
-    special tokens replace one byte or more. A normaliser could lengthen the text first, and so could a prefix space.
-    """
-    parts = json.loads(tokenizer.to_str())
-    splitter = parts["pre_tokenizer"] or {}
-    splitters = splitter["pretokenizers"] if splitter.get("type") == "Sequence" else [splitter]
-    byte_level = [part for part in splitters if part.get("type") == "ByteLevel"]
-    return (
-        parts["normalizer"] is None
-        and parts["model"]["type"] == "BPE"
-        and not parts["model"]["byte_fallback"]
-        and len(byte_level) == 1
-        and not byte_level[0]["add_prefix_space"]
-        and all(part.get("type") in _SPLITTERS for part in splitters)
-    )
+    def bound_messages(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        return self._bound(messages) if self._bound else None
 
 
 def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, exists, func, select
 
 from app.domain.errors import Conflict
 from app.domain.request import Request
+from app.store.bulk_copy import BulkCopy
 from app.store.tables import requests, results
 
 _COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
@@ -21,7 +22,7 @@ _BINARY_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = struct.pack("!h", -1)
 _INT_BYTES = 4
 _BLOCK_BYTES = 1 << 16
-"""PostgreSQL reads while the next block is made: about as much as a socket holds keeps both busy."""
+"""About as much as a socket holds."""
 
 _field_count = _smallint = struct.Struct("!h").pack
 _int = struct.Struct("!i").pack
@@ -53,16 +54,13 @@ def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iter
     Raises:
         Conflict: a custom_id comes twice; the transaction can only be rolled back to a savepoint.
     """
-    driver: Any = connection.connection
     statement = f"COPY requests ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT binary)"
     number = 0
     try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(_BINARY_START)
+        with BulkCopy(connection, statement, start=_BINARY_START, end=_BINARY_END) as copy:
             for rows, block in _blocks(entries, tenant, batch_id):
                 copy.write(block)
                 number += rows
-            copy.write(_BINARY_END)
     except UniqueViolation as exc:
         raise Conflict(f"A custom_id comes twice in batch '{batch_id}': give every line its own.") from exc
     return number
