@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
+import anyio
+import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
@@ -14,13 +17,17 @@ from app.services import batches, files
 
 router = APIRouter(prefix="/v1")
 
+UPLOADS = anyio.CapacityLimiter(100)
+"""Uploads at once: each holds a thread for as long as its client takes, and those of other calls must not run out."""
+
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/files")
-def upload_file(context: Services, tenant: Caller, request: Request) -> Any:
+async def upload_file(context: Services, tenant: Caller, request: Request) -> Any:
     form = FileForm(request)
-    return file_shape(files.upload(context, tenant, chunks=form.chunks(), names=form.names))
+    upload = partial(files.upload, context, tenant, chunks=form.chunks(), names=form.names)
+    return file_shape(await anyio.to_thread.run_sync(upload, limiter=UPLOADS))
 
 
 @router.get("/files")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from tests.support.api import Api, error_of
+from tests.support.api import LOCAL, Api, error_of
 from tests.support.factories import line
 from tests.support.services import Desk, Desks, jsonl
 
@@ -199,3 +200,34 @@ def test_a_form_may_come_in_pieces_of_any_size(api: Api, step: int) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     sent = api.post("/v1/files", content=Dribble(whole, step), headers=headers)
     assert api("GET", f"/v1/files/{sent['id']}/content").content == content.replace(b"--bad", b"--xad")
+
+
+class Stalled(httpx.AsyncByteStream):
+    """The beginning of a body, whose rest comes when `go_on` is set."""
+
+    def __init__(self, rest: bytes, go_on: asyncio.Event) -> None:
+        self._rest = rest
+        self._go_on = go_on
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BOUNDARY
+        await self._go_on.wait()
+        yield self._rest
+
+
+def test_slow_uploads_keep_nobody_waiting(api: Api) -> None:
+    async def run() -> list[int]:
+        go_on = asyncio.Event()
+        rest = BOUNDARY.join([PURPOSE, FILE, END])
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url=LOCAL) as client:
+            slow = [
+                asyncio.create_task(client.post("/v1/files", content=Stalled(rest, go_on), headers=headers))
+                for _ in range(60)
+            ]
+            async with asyncio.timeout(30):
+                listed = await client.get("/v1/files")
+            go_on.set()
+            return [listed.status_code, *(response.status_code for response in await asyncio.gather(*slow))]
+
+    assert asyncio.run(run()) == [200] * 61
