@@ -6,7 +6,8 @@ Private servers, API, scheduler worker and beat run as `sprout up` runs them, wi
 first byte of the upload through the `openai` client and ends when the batch is seen `in_progress`: all requests stored,
 shards cut and planned. Raw COPY writes the same rows, already serialised and in the format that Sprout uses, into a
 table with the same keys, indexes and foreign key on the same server; `text` is the other format, for comparison. The
-order alternates from pair to pair, and a small batch goes before all. Memory is the most that any process but PostgreSQL's was seen to hold.
+order alternates from pair to pair, and a small batch goes before all. Memory is the most that any process but
+PostgreSQL's was seen to hold.
 """
 
 from __future__ import annotations
