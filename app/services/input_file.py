@@ -135,13 +135,13 @@ def read_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
         envelope = _ENVELOPE.decode(raw)
         # It refuses, in keys and values alike, what `parse_line` refuses as unusable JSON.
         body = _JSON.decode(envelope.body)
-        entry = {"custom_id": envelope.custom_id, "method": envelope.method, "url": envelope.url, "body": body}
-        is_deep = raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and depth(entry) > MAX_DEPTH
+        is_deep = raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and depth(body) >= MAX_DEPTH
     except (msgspec.MsgspecError, ValueError, RecursionError):
         is_deep = True
     if is_deep or len(raw) > defaults.max_line_bytes:
         # It takes what is merely unusual, and says what is wrong with the rest.
         return parse_line(raw, line=line, defaults=defaults)
+    entry = {"custom_id": envelope.custom_id, "method": envelope.method, "url": envelope.url, "body": body}
     return check_entry(entry, line=line, defaults=defaults, body_json=bytes(envelope.body))
 
 
