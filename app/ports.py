@@ -88,6 +88,14 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def bound_messages(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """What `count_messages` gives at the most, for a small part of its time; None where no such bound is known.
+
+        Raises:
+            InvalidInput: as `count_messages`.
+        """
+        ...
+
 
 class Meter(Protocol):
     """Energy of the hardware that the engine occupies."""

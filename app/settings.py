@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower; 0 picks a free one")
     api_key: SecretStr | None = Field(None, description="bearer key the API asks for; needed off loopback")
     api_url: str | None = Field(None, description="API the CLI talks to; unset: the stack of SPROUT_HOME")
-    max_file_bytes: int = Field(1_000_000_000, gt=0, description="largest upload")
+    max_file_bytes: int = Field(2_000_000_000, gt=0, description="largest upload")
     max_line_bytes: int = Field(1_000_000, gt=0, description="longest line of an input file")
 
     engine: str = Field(

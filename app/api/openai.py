@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, UploadFile
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from app.api.access import Caller, Services
 from app.api.shapes import CreateBatch, Text, batch_shape, file_shape, list_shape
+from app.api.uploads import FileForm
 from app.services import batches, capacity, files
 
 router = APIRouter(prefix="/v1")
+
+UPLOADS = anyio.CapacityLimiter(100)
+"""Uploads at once: each holds a thread for as long as its client takes, and those of other calls must not run out."""
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/files")
-def upload_file(context: Services, tenant: Caller, file: UploadFile, purpose: Annotated[str, Form()]) -> Any:
-    name = (file.filename or "batch.jsonl").replace("\0", "")
-    return file_shape(files.upload(context, tenant, filename=name, purpose=purpose, chunks=_chunks(file)))
-
-
-def _chunks(file: UploadFile) -> Iterator[bytes]:
-    while chunk := file.file.read(1 << 20):
-        yield chunk
+async def upload_file(context: Services, tenant: Caller, request: Request) -> Any:
+    form = FileForm(request)
+    upload = partial(files.upload, context, tenant, chunks=form.chunks(), names=form.names)
+    return file_shape(await anyio.to_thread.run_sync(upload, limiter=UPLOADS))
 
 
 @router.get("/files")

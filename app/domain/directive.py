@@ -76,4 +76,4 @@ def wants_exact_form(body: Mapping[str, Any]) -> bool:
     """Whether the answer must have a machine-readable form, which a length directive could break."""
     response_format = body.get("response_format")
     structured = isinstance(response_format, Mapping) and response_format.get("type") not in (None, "text")
-    return structured or any(body.get(name) for name in ("tools", "functions", "structured_outputs"))
+    return structured or bool(body.get("tools") or body.get("functions") or body.get("structured_outputs"))

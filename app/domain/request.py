@@ -16,6 +16,7 @@ MAX_CUSTOM_ID = 512
 MAX_MODEL = 256
 MAX_DEPTH = 100
 """Arrays and objects inside each other; JSON schemas need about ten, and every part down to the engine recurses."""
+_NO_METADATA: Mapping[str, str] = {}
 LEVEL_KEY = "sprout_level"
 WORKLOAD_KEY = "sprout_workload"
 """Metadata keys, of a batch or of one line's body, by which a user declares a workload and pins a level."""
@@ -45,6 +46,8 @@ class Request:
     workload: str
     pinned_level: int | None
     """None: the level is drawn from the directive mix of the workload."""
+    body_json: bytes | None = None
+    """`body` as it came, in UTF-8; None where it has to be written anew."""
 
 
 def batch_controls(metadata: Mapping[str, str], defaults: RequestDefaults) -> RequestDefaults:
@@ -72,39 +75,56 @@ def parse_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
         InvalidRequestLine: with the line number, and a sentence that names the fault and the remedy.
     """
     try:
-        return _parse(raw, line, defaults)
+        if len(raw) > defaults.max_line_bytes:
+            raise InvalidInput(
+                f"the line has {len(raw)} bytes and the limit is {defaults.max_line_bytes}: shorten the prompt or "
+                "split it into several requests.",
+                code="line_too_long",
+            )
+        entry = _json_object(raw)
     except InvalidInput as exc:
-        raise InvalidRequestLine(f"Line {line}: {exc.message}", line=line, param=exc.param, code=exc.code) from exc
+        raise _fault_of_line(exc, line) from exc
+    return check_entry(entry, line=line, defaults=defaults)
 
 
-def _parse(raw: bytes, line: int, defaults: RequestDefaults) -> Request:
-    if len(raw) > defaults.max_line_bytes:
-        raise InvalidInput(
-            f"the line has {len(raw)} bytes and the limit is {defaults.max_line_bytes}: shorten the prompt or split it "
-            "into several requests.",
-            code="line_too_long",
-        )
-    entry = _json_object(raw)
-    custom_id = entry.get("custom_id")
-    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
-        raise InvalidInput(
-            f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
-            param="custom_id",
-            code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
-        )
-    if entry.get("method") != "POST":
-        raise InvalidInput(f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method")
-    if entry.get("url") != defaults.endpoint:
-        raise InvalidInput(
-            f"'url' is {_shown(entry.get('url'))} but this batch is for {defaults.endpoint}: give every line that url.",
-            param="url",
-            code="mismatched_url",
-        )
-    body = _checked_body(entry.get("body"), defaults)
-    workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
+def check_entry(
+    entry: Mapping[str, Any], *, line: int, defaults: RequestDefaults, body_json: bytes | None = None
+) -> Request:
+    """Check the object of one line; it and all in it can be stored as JSON, and `depth` of it is at most MAX_DEPTH.
+
+    Raises:
+        InvalidRequestLine: as `parse_line`.
+    """
+    try:
+        custom_id = entry.get("custom_id")
+        if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
+            raise InvalidInput(
+                f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
+                param="custom_id",
+                code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
+            )
+        if entry.get("method") != "POST":
+            raise InvalidInput(f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method")
+        if entry.get("url") != defaults.endpoint:
+            raise InvalidInput(
+                f"'url' is {_shown(entry.get('url'))} but this batch is for {defaults.endpoint}: give every line that "
+                "url.",
+                param="url",
+                code="mismatched_url",
+            )
+        body = _checked_body(entry.get("body"), defaults)
+        workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
+    except InvalidInput as exc:
+        raise _fault_of_line(exc, line) from exc
     if pinned is None and not stated and wants_exact_form(body):
         pinned = L0
-    return Request(line=line, custom_id=custom_id, body=body, workload=workload, pinned_level=pinned)
+    return Request(
+        line=line, custom_id=custom_id, body=body, workload=workload, pinned_level=pinned, body_json=body_json
+    )
+
+
+def _fault_of_line(exc: InvalidInput, line: int) -> InvalidRequestLine:
+    return InvalidRequestLine(f"Line {line}: {exc.message}", line=line, param=exc.param, code=exc.code)
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
@@ -112,7 +132,7 @@ def _json_object(raw: bytes) -> dict[str, Any]:
         entry = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
         # JSON can say what nobody can store or send on: half a surrogate pair, a number beyond every float.
         json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
-        if _depth(entry) > MAX_DEPTH:
+        if depth(entry) > MAX_DEPTH:
             raise RecursionError
     except (ValueError, RecursionError) as exc:
         raise InvalidInput(
@@ -141,10 +161,11 @@ def _fault(exc: ValueError | RecursionError) -> str:
             return "it holds NaN, Infinity or a number that is too large"
 
 
-def _depth(value: object) -> int:
+def depth(value: object) -> int:
+    """Arrays and objects inside each other. Raises RecursionError far beyond MAX_DEPTH."""
     if isinstance(value, dict):
         value = list(value.values())
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
 def _refuse_constant(name: str) -> None:
@@ -158,7 +179,7 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
     if body.get("stream"):
         raise InvalidInput("'stream' cannot be used in a batch: remove it.", param="body.stream")
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+    if not isinstance(messages, list) or not messages or not all([isinstance(m, dict) for m in messages]):  # noqa: C419
         raise InvalidInput(
             "'body.messages' must be a list of at least one message, each an object with role and content.",
             param="body.messages",
@@ -195,7 +216,9 @@ def named_model(raw: bytes) -> str | None:
 
 
 def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
-    metadata = body.get("metadata") or {}
+    metadata = body.get("metadata")
+    if not metadata:
+        return _NO_METADATA
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidInput("'body.metadata' must be an object of texts.", param="body.metadata")
     return metadata

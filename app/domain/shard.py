@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from app.domain.request import Request
 
 URGENT = timedelta(hours=1)
 """A shard goes first from this long before its latest start: what is in the queue or runs already takes its time."""
@@ -26,6 +30,44 @@ class Lines(NamedTuple):
     first: int
     last: int
     requests: int
+
+
+class Cutter:
+    """Cuts requests into shards and counts those that are alike, while they pass.
+
+    Args:
+        size: requests in a shard; the last one may have fewer.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.ranges: list[Lines] = []
+        self._size = size
+        self._kinds: Counter[tuple[str, int | None]] = Counter()
+
+    def passing(self, entries: Iterable[Request]) -> Iterator[Request]:
+        """The same requests, in line order; what is counted is complete when they have all been taken."""
+        first = last = held = 0
+        for entry in entries:
+            last = entry.line
+            first = first if held else last
+            held += 1
+            self._kinds[entry.workload, entry.pinned_level] += 1
+            if held == self._size:
+                self.ranges.append(Lines(first, last, held))
+                held = 0
+            yield entry
+        if held:
+            self.ranges.append(Lines(first, last, held))
+
+    @property
+    def requests(self) -> int:
+        return self._kinds.total()
+
+    @property
+    def composition(self) -> Sequence[Mapping[str, Any]]:
+        """How many requests there are of each workload and pinned level, by name and level, as a batch keeps it."""
+        ordered = sorted(self._kinds.items(), key=lambda kind: (kind[0][0], kind[0][1] is None, kind[0][1] or 0))
+        return [{"workload": name, "pinned_level": level, "requests": number} for (name, level), number in ordered]
 
 
 class AfterLoss(StrEnum):

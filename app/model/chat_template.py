@@ -14,14 +14,18 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from app.domain.errors import ConfigurationError, InvalidInput
+from app.model.blindness import is_blind
 
 
 class ChatTemplate:
     """A compiled template with the model's special tokens as variables. Thread-safe."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        environment = _environment()
         try:
-            self._template = _environment().from_string(source)
+            self._template = environment.from_string(source)
+            self.is_blind = is_blind(environment.parse(source))
+            """Whether it prints contents without looking at them: see `app.model.blindness`."""
         except TemplateSyntaxError as exc:
             raise ConfigurationError(f"The model's chat template is not valid Jinja ({exc}): repair it.") from exc
         self._special_tokens = dict(special_tokens)

@@ -12,6 +12,7 @@ import tokenizers
 from app.domain.errors import ConfigurationError, InvalidInput
 from app.model.chat_template import ChatTemplate
 from app.model.messages import template_messages
+from app.model.token_bound import TokenBound, growth_of
 
 _CONTEXT_KEYS = (
     "max_position_embeddings",
@@ -39,6 +40,8 @@ class HfTokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         self._context_tokens = _context_tokens(folder, config)
         self._template = _load_template(folder, config)
+        growth = growth_of(self._tokenizer)
+        self._bound = TokenBound(growth, self._template) if growth and self._template else None
 
     @property
     def context_tokens(self) -> int:
@@ -54,6 +57,9 @@ class HfTokenizer:
         if self._template is None:
             raise InvalidInput(f"The model in {self._folder} has no chat template: use /v1/completions.")
         return self.count(self._template.render(template_messages(messages)))
+
+    def bound_messages(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        return self._bound(messages) if self._bound else None
 
 
 def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from app.domain.errors import InvalidInput
@@ -12,14 +12,15 @@ from app.store.files import File
 from app.store.ids import new_id
 
 
-def upload(context: Context, tenant: str, *, filename: str, purpose: str, chunks: Iterable[bytes]) -> File:
+def upload(context: Context, tenant: str, *, chunks: Iterable[bytes], names: Callable[[], tuple[str, str]]) -> File:
     """Store an input file.
+
+    Args:
+        names: its file name and purpose, asked for when all chunks have been taken: a form may say them last.
 
     Raises:
         InvalidInput: another purpose than `batch`, an empty file, or one over SPROUT_MAX_FILE_BYTES.
     """
-    if purpose != "batch":
-        raise InvalidInput(f"Invalid value: '{purpose}'. Supported values are: 'batch'.", param="purpose")
     limit = context.settings.max_file_bytes
     file_id, size = new_id("file-"), 0
     with context.files.create(file_id) as target:
@@ -30,6 +31,9 @@ def upload(context: Context, tenant: str, *, filename: str, purpose: str, chunks
                     f"The file is larger than {limit} bytes: split it into several batches.", param="file"
                 )
             target.write(chunk)
+        filename, purpose = names()
+        if purpose != "batch":
+            raise InvalidInput(f"Invalid value: '{purpose}'. Supported values are: 'batch'.", param="purpose")
         if size == 0:
             raise InvalidInput("The file is empty: it needs one request per line.", param="file", code="empty_file")
     file = File(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import struct
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection, and_, exists, func, select
 
+from app.domain.errors import Conflict
 from app.domain.request import Request
-from app.domain.shard import Lines
+from app.store.bulk_copy import BulkCopy
 from app.store.tables import requests, results
 
 _COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
+
+_BINARY_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_BINARY_END = struct.pack("!h", -1)
+_INT_BYTES = 4
+_BLOCK_BYTES = 1 << 16
+"""About as much as a socket holds."""
+
+_field_count = _smallint = struct.Struct("!h").pack
+_int = struct.Struct("!i").pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +35,6 @@ class StoredRequest:
     workload: str
     pinned_level: int | None
     body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """Requests that are alike for planning."""
-
-    workload: str
-    pinned_level: int | None
-    requests: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +49,52 @@ class AnsweredRequest:
 
 
 def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iterable[Request]) -> int:
-    """Stream requests into the table with COPY; returns how many."""
+    """Stream requests into the table with COPY; returns how many.
+
+    Raises:
+        Conflict: a custom_id comes twice; the transaction can only be rolled back to a savepoint.
+    """
+    statement = f"COPY requests ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT binary)"
     number = 0
-    driver: Any = connection.connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY requests ({', '.join(_COLUMNS)}) FROM STDIN") as copy,
-    ):
-        for entry in entries:
-            body = json.dumps(entry.body, ensure_ascii=False, separators=(",", ":"))
-            copy.write_row((batch_id, entry.line, tenant, entry.custom_id, entry.workload, entry.pinned_level, body))
-            number += 1
+    try:
+        with BulkCopy(connection, statement, start=_BINARY_START, end=_BINARY_END) as copy:
+            for rows, block in _blocks(entries, tenant, batch_id):
+                copy.write(block)
+                number += rows
+    except UniqueViolation as exc:
+        raise Conflict(f"A custom_id comes twice in batch '{batch_id}': give every line its own.") from exc
     return number
+
+
+def _blocks(entries: Iterable[Request], tenant: str, batch_id: str) -> Iterator[tuple[int, bytes]]:
+    """Rows in COPY's binary form (PostgreSQL manual, "COPY", File Formats): how many, and their bytes.
+
+    A row is the number of its fields and then, for each, its length and content; a null has the length -1.
+    """
+    start = _field_count(len(_COLUMNS)) + _field(batch_id.encode()) + _int(_INT_BYTES)
+    owner = _field(tenant.encode())
+    kinds: dict[tuple[str, int | None], bytes] = {}
+    parts: list[bytes] = []
+    rows = size = 0
+    for entry in entries:
+        kind = kinds.get((entry.workload, entry.pinned_level))
+        if kind is None:
+            level = _int(-1) if entry.pinned_level is None else _field(_smallint(entry.pinned_level))
+            kind = kinds[entry.workload, entry.pinned_level] = _field(entry.workload.encode()) + level
+        body = entry.body_json or json.dumps(entry.body, ensure_ascii=False, separators=(",", ":")).encode()
+        name = entry.custom_id.encode()
+        parts += (start, _int(entry.line), owner, _int(len(name)), name, kind, _int(len(body)), body)
+        rows += 1
+        size += len(body)
+        if size >= _BLOCK_BYTES:
+            yield rows, b"".join(parts)
+            parts.clear()
+            rows = size = 0
+    yield rows, b"".join(parts)
+
+
+def _field(content: bytes) -> bytes:
+    return _int(len(content)) + content
 
 
 def unanswered(
@@ -103,24 +140,3 @@ def count_answered(connection: Connection, tenant: str, model: str, limit: int) 
         results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200
     )
     return connection.execute(select(func.count()).select_from(found.limit(limit).subquery())).scalar_one()
-
-
-def composition(connection: Connection, batch_id: str) -> Sequence[Share]:
-    """How many requests of a batch there are of each workload and pinned level."""
-    key = requests.c.workload, requests.c.pinned_level
-    query = (
-        select(*key, func.count().label("requests"))
-        .where(requests.c.batch_id == batch_id)
-        .group_by(*key)
-        .order_by(*key)
-    )
-    return [Share(**row) for row in connection.execute(query).mappings()]
-
-
-def ranges(connection: Connection, batch_id: str, size: int) -> Sequence[Lines]:
-    """Consecutive groups of `size` requests; line numbers may have gaps (blank lines)."""
-    position = func.row_number().over(order_by=requests.c.line) - 1
-    numbered = select(requests.c.line, position.label("position")).where(requests.c.batch_id == batch_id).subquery()
-    group = numbered.c.position.op("/")(size)
-    query = select(func.min(numbered.c.line), func.max(numbered.c.line), func.count()).group_by(group).order_by(group)
-    return [Lines(*row) for row in connection.execute(query)]

@@ -62,6 +62,14 @@ def test_an_empty_message_counts_too(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
+def test_a_bound_is_no_less_than_the_count(tokenizer: Tokenizer, text: str) -> None:
+    for messages in (chat(text), chat(text, text), chat([{"type": "text", "text": text}]), [*chat(text), *chat("")]):
+        bound = tokenizer.bound_messages(messages)
+        assert bound is not None
+        assert bound >= tokenizer.count_messages(messages)
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_one_text_part_counts_as_the_string(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.count_messages(chat([{"type": "text", "text": text}])) == tokenizer.count_messages(chat(text))
 
@@ -101,10 +109,11 @@ def test_counting_leaves_the_messages_alone(tokenizer: Tokenizer) -> None:
     ],
 )
 def test_unusable_messages_are_invalid_input(tokenizer: Tokenizer, messages: Any, named: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        tokenizer.count_messages(messages)
-    assert caught.value.param == named
-    assert named in caught.value.message
+    for count in (tokenizer.count_messages, tokenizer.bound_messages):
+        with pytest.raises(InvalidInput) as caught:
+            count(messages)
+        assert caught.value.param == named
+        assert named in caught.value.message
 
 
 def test_threads_count_alike(tokenizer: Tokenizer) -> None:

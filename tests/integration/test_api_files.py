@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
 import pytest
 
-from tests.support.api import Api, error_of
+from tests.support.api import LOCAL, Api, error_of
 from tests.support.factories import line
 from tests.support.services import Desk, Desks, jsonl
 
@@ -133,3 +137,97 @@ def test_file_names_that_no_client_should_send(api: Api, name: bytes) -> None:
         error_of(response, 400)
     for file in api.get("/v1/files")["data"]:
         assert api("GET", f"/v1/files/{file['id']}/content").content == b"1"
+
+
+BOUNDARY = b"--b"
+PURPOSE = b'\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+FILE = b'\r\nContent-Disposition: form-data; name="file"; filename="x.jsonl"\r\n\r\n12345\r\n'
+END = b"--\r\n"
+
+
+def send_form(api: Api, *parts: bytes, kind: str = "multipart/form-data; boundary=b") -> httpx.Response:
+    return api("POST", "/v1/files", content=BOUNDARY + BOUNDARY.join(parts), headers={"Content-Type": kind})
+
+
+@pytest.mark.parametrize("parts", [(PURPOSE, FILE, END), (FILE, PURPOSE, END)], ids=["purpose first", "file first"])
+def test_fields_come_in_any_order(api: Api, parts: tuple[bytes, ...]) -> None:
+    response = send_form(api, *parts)
+    assert response.status_code == 200, response.text
+    assert api("GET", f"/v1/files/{response.json()['id']}/content").content == b"12345"
+
+
+def test_other_fields_are_passed_over(api: Api) -> None:
+    other = PURPOSE.replace(b"purpose", b"expires_after[anchor]") + b"x" * 200_000 + b"\r\n"
+    another = FILE.replace(b'name="file"', b'name="picture"')
+    response = send_form(api, other, PURPOSE, another, FILE, END)
+    assert response.json()["bytes"] == 5
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "message"),
+    [
+        ((PURPOSE, FILE, FILE, END), "multipart/form-data; boundary=b", "several files: send one at a time"),
+        ((PURPOSE, FILE), "multipart/form-data; boundary=b", "has no end: send it again"),
+        ((PURPOSE, FILE[:-5]), "multipart/form-data; boundary=b", "has no end: send it again"),
+        ((b"\r\nbad header\r\n\r\n", END), "multipart/form-data; boundary=b", "send multipart/form-data"),
+        ((PURPOSE, FILE, END), "multipart/form-data; boundary=other", "send multipart/form-data"),
+        ((PURPOSE, FILE, END), "multipart/form-data", "Send multipart/form-data with the fields purpose and file"),
+        ((PURPOSE, FILE, END), "multipart/form-data; boundary=" + "b" * 300, "The form cannot be read"),
+        ((PURPOSE.replace(b"batch", b"b" * 100_000), FILE, END), "multipart/form-data; boundary=b", "more than 65536"),
+    ],
+)
+def test_forms_that_cannot_be_used(api: Api, desk: Desk, parts: tuple[bytes, ...], kind: str, message: str) -> None:
+    assert message in error_of(send_form(api, *parts, kind=kind), 400)["message"]
+    assert desk.stored_files() == set()
+
+
+class Dribble(httpx.AsyncByteStream):
+    """A body that comes a few bytes at a time, and may break off."""
+
+    def __init__(self, content: bytes, step: int) -> None:
+        self._content = content
+        self._step = step
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), self._step):
+            yield self._content[start : start + self._step]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_form_may_come_in_pieces_of_any_size(api: Api, step: int) -> None:
+    content = b"\r\n--a\r\n--\r\n-\r\n--bad\r" * 50
+    whole = BOUNDARY + BOUNDARY.join([PURPOSE, FILE.replace(b"12345", content), END]).replace(b"--bad", b"--xad")
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    sent = api.post("/v1/files", content=Dribble(whole, step), headers=headers)
+    assert api("GET", f"/v1/files/{sent['id']}/content").content == content.replace(b"--bad", b"--xad")
+
+
+class Stalled(httpx.AsyncByteStream):
+    """The beginning of a body, whose rest comes when `go_on` is set."""
+
+    def __init__(self, rest: bytes, go_on: asyncio.Event) -> None:
+        self._rest = rest
+        self._go_on = go_on
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BOUNDARY
+        await self._go_on.wait()
+        yield self._rest
+
+
+def test_slow_uploads_keep_nobody_waiting(api: Api) -> None:
+    async def run() -> list[int]:
+        go_on = asyncio.Event()
+        rest = BOUNDARY.join([PURPOSE, FILE, END])
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url=LOCAL) as client:
+            slow = [
+                asyncio.create_task(client.post("/v1/files", content=Stalled(rest, go_on), headers=headers))
+                for _ in range(60)
+            ]
+            async with asyncio.timeout(30):
+                listed = await client.get("/v1/files")
+            go_on.set()
+            return [listed.status_code, *(response.status_code for response in await asyncio.gather(*slow))]
+
+    assert asyncio.run(run()) == [200] * 61

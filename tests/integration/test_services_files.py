@@ -12,7 +12,7 @@ from tests.support.services import Desk, Desks, FailingDatabase, jsonl
 
 
 def upload(desk: Desk, *chunks: bytes, purpose: str = "batch") -> files.File:
-    return files.upload(desk.context, TENANT, filename="in.jsonl", purpose=purpose, chunks=chunks)
+    return files.upload(desk.context, TENANT, chunks=chunks, names=lambda: ("in.jsonl", purpose))
 
 
 def nothing_is_left(desk: Desk) -> bool:
@@ -66,7 +66,7 @@ def test_an_upload_over_the_limit_is_read_no_further(desks: Desks) -> None:
             yield b"1234"
 
     with pytest.raises(InvalidInput, match="larger than 10 bytes: split") as refusal:
-        files.upload(desk.context, TENANT, filename="in.jsonl", purpose="batch", chunks=endless())
+        files.upload(desk.context, TENANT, chunks=endless(), names=lambda: ("in.jsonl", "batch"))
     assert refusal.value.param == "file"
     assert sum(read) == 12
     assert nothing_is_left(desk)
@@ -78,7 +78,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(desk: Desk) -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        files.upload(desk.context, TENANT, filename="in.jsonl", purpose="batch", chunks=broken())
+        files.upload(desk.context, TENANT, chunks=broken(), names=lambda: ("in.jsonl", "batch"))
     assert nothing_is_left(desk)
 
 

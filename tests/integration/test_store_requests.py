@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from app.domain.errors import Conflict
 from app.domain.request import MAX_DEPTH, Request, RequestDefaults, parse_line
 from app.store import requests, results
 from app.store.database import Database
@@ -71,7 +70,6 @@ def test_every_field_is_stored(connection: Connection) -> None:
         (2, "request-2", "default", None),
         (3, "request-3", "news", 2),
     ]
-    assert {share.workload for share in requests.composition(connection, batch.id)} == {"default", "news"}
 
 
 def test_copy_counts_and_streams(connection: Connection) -> None:
@@ -103,7 +101,7 @@ def test_a_reader_that_fails_stores_nothing(database: Database) -> None:
 
 def test_a_custom_id_that_comes_twice_is_refused(connection: Connection) -> None:
     twice = [a_request(1), a_request(2, custom_id="request-1")]
-    with pytest.raises(psycopg.errors.UniqueViolation), connection.begin_nested():
+    with pytest.raises(Conflict, match="custom_id comes twice"), connection.begin_nested():
         store_batch(connection, lines=twice)
 
 
@@ -122,39 +120,21 @@ def test_what_has_a_result_is_not_asked_again(connection: Connection) -> None:
     assert [found.line for found in requests.unanswered(connection, other.id, 1, 5)] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("lines", "size", "expected"),
-    [
-        ([], 2, []),
-        ([1], 2, [(1, 1)]),
-        ([1, 2, 3, 4], 2, [(1, 2), (3, 4)]),
-        ([1, 2, 3, 4, 5], 2, [(1, 2), (3, 4), (5, 5)]),
-        ([2, 5, 9, 10, 400], 2, [(2, 5), (9, 10), (400, 400)]),
-        ([7, 8, 9], 64, [(7, 9)]),
-        ([3, 6], 1, [(3, 3), (6, 6)]),
-    ],
-)
-def test_ranges_hold_equally_many_requests_whatever_lines_are_blank(
-    connection: Connection, lines: list[int], size: int, expected: list[tuple[int, int]]
-) -> None:
-    store_batch(connection, lines=4)
-    batch = store_batch(connection, lines=map(a_request, lines))
-    found = requests.ranges(connection, batch.id, size)
-    assert [(part.first, part.last) for part in found] == expected
-    assert [part.requests for part in found[:-1]] == [size] * (len(found) - 1)
-    assert sum(part.requests for part in found) == len(lines)
-
-
-def test_ranges_cover_every_request_once(connection: Connection) -> None:
-    lines = [number for number in range(1, 1000) if number % 7 and number % 10]
-    batch = store_batch(connection, lines=map(a_request, lines))
-    found = requests.ranges(connection, batch.id, 64)
-    inside = [[number for number in lines if first <= number <= last] for first, last, _ in found]
-    assert list(itertools.chain(*inside)) == lines
-    assert [len(part) for part in inside[:-1]] == [64] * (len(inside) - 1)
-
-
 def test_the_body_is_kept_as_text_that_is_short(connection: Connection) -> None:
     batch = store_batch(connection, lines=[a_request(1, body={"model": "ä", "messages": [1, 2]})])
     query = text("SELECT body::text FROM requests WHERE batch_id = :batch")
     assert connection.execute(query, {"batch": batch.id}).scalar() == '{"model":"ä","messages":[1,2]}'
+
+
+def test_the_text_of_a_body_is_kept_as_it_came(connection: Connection) -> None:
+    came = b'{ "model":\t"\\u00e4\\n",  "messages": [1.50, 1e2], "a": 1, "a": 2 }'
+    batch = store_batch(connection, lines=[a_request(1, body=json.loads(came), body_json=came)])
+    query = text("SELECT body::text FROM requests WHERE batch_id = :batch")
+    assert connection.execute(query, {"batch": batch.id}).scalar() == came.decode()
+    assert requests.unanswered(connection, batch.id, 1, 1)[0].body == json.loads(came)
+
+
+def test_requests_of_many_blocks_are_all_stored(connection: Connection) -> None:
+    lines = [a_request(number, body=chat(f"{number} " + "long " * 5000)) for number in range(1, 31)]
+    batch = store_batch(connection, lines=lines)
+    assert [found.body for found in requests.unanswered(connection, batch.id, 1, 30)] == [one.body for one in lines]

@@ -86,7 +86,7 @@ class Desk:
     dispatcher: RecordingDispatcher
 
     def upload(self, content: bytes) -> File:
-        return files.upload(self.context, TENANT, filename="in.jsonl", purpose="batch", chunks=[content])
+        return files.upload(self.context, TENANT, chunks=[content], names=lambda: ("in.jsonl", "batch"))
 
     def submit(
         self, content: bytes, *, metadata: Mapping[str, str] | None = None, completion_window: str = "24h"

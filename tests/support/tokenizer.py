@@ -23,3 +23,6 @@ class WordTokenizer:
 
     def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
         return 1 + sum(2 + self.count(message["content"]) for message in template_messages(messages))
+
+    def bound_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        return 1 + sum(2 + len(message["content"]) for message in template_messages(messages))
