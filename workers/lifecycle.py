@@ -21,7 +21,7 @@ from app.services.accounting import WINDOW_S, Accountant
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.services.generation import Worker
-from app.settings import Settings, load
+from app.settings import BUNDLED_MODEL, Settings, load
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,9 @@ def build_engine(settings: Settings) -> Engine:
             api_key=settings.engine_key.get_secret_value() if settings.engine_key else None,
             concurrency=settings.engine_max_seqs,
         )
-    from workers.engines.vllm import VllmEngine
+    from workers.engines.vllm import BUNDLED_TOOLS, VllmEngine
 
+    tools = BUNDLED_TOOLS if settings.model == BUNDLED_MODEL else {}
     return VllmEngine(
         engine_model(settings),
         served_model_name=settings.served_name,
@@ -131,7 +132,7 @@ def build_engine(settings: Settings) -> Engine:
         max_model_len=settings.max_context,
         max_num_seqs=settings.engine_max_seqs,
         kv_cache_gb=settings.kv_cache_gb,
-        options=settings.engine_args,
+        options={**tools, **settings.engine_args},
     )
 
 
