@@ -46,6 +46,7 @@ ENGINE = {
     "dtype": "bfloat16",
     "max-model-len": "2048",
     "max-num-seqs": "128",
+    "max-num-batched-tokens": "4096",
     "kv-cache-memory-bytes": str(2 * 2**30),
     "distributed-executor-backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
 }

@@ -25,7 +25,7 @@ from app.services.context import Context
 from app.services.dispatch import ring
 from app.services.generation import Worker
 from app.services.pace import Pace
-from app.settings import Settings, load
+from app.settings import BUNDLED_MODEL, Settings, load
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,9 @@ def build_engine(settings: Settings) -> Engine:
         )
     if ":" in settings.engine:
         return _own_engine(settings)
-    from workers.engines.vllm import VllmEngine
+    from workers.engines.vllm import BUNDLED_TOOLS, VllmEngine
 
+    tools = BUNDLED_TOOLS if settings.model == BUNDLED_MODEL else {}
     return VllmEngine(
         engine_model(settings),
         served_model_name=settings.served_name,
@@ -149,7 +150,7 @@ def build_engine(settings: Settings) -> Engine:
         max_num_seqs=settings.engine_max_seqs,
         tensor_parallel_size=settings.tensor_parallel,
         kv_cache_gb=settings.kv_cache_gb,
-        options=settings.engine_args,
+        options={**tools, **settings.engine_args},
     )
 
 

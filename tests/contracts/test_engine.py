@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.support.engine import EchoEngine
 from tests.support.openai_server import HANG, OpenAIServer
 from tests.support.waiting import eventually
 from workers.engines.openai import OpenAIEngine
-from workers.engines.vllm import VllmEngine
+from workers.engines.vllm import BUNDLED_TOOLS, VllmEngine
 
 MODEL = "contract-model"
 SLOTS = 16
@@ -29,7 +31,13 @@ VLLM = pytest.param("vllm", marks=[pytest.mark.model, pytest.mark.filterwarnings
 def vllm(request: pytest.FixtureRequest) -> VllmEngine:
     folder = request.getfixturevalue("bundled_model")
     return VllmEngine(
-        folder, served_model_name=MODEL, dtype="bfloat16", max_model_len=2048, max_num_seqs=SLOTS, kv_cache_gb=1
+        folder,
+        served_model_name=MODEL,
+        dtype="bfloat16",
+        max_model_len=2048,
+        max_num_seqs=SLOTS,
+        kv_cache_gb=1,
+        options=BUNDLED_TOOLS,
     )
 
 
@@ -210,6 +218,140 @@ def test_it_occupies_at_least_one_device(engine: Engine) -> None:
 
 def test_nothing_to_do_is_done_at_once(engine: Engine) -> None:
     assert list(engine.generate([], timeout_s=1, wait_s=1)) == []
+
+
+SAMPLING = pytest.mark.parametrize("engine", [VLLM], indirect=True)
+"""What only a model can show."""
+PERSON = {
+    "type": "object",
+    "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 9}, "tall": {"type": "boolean"}},
+    "required": ["age", "tall"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "function": {"name": "measure", "parameters": PERSON, "strict": True}}
+"""Without `strict`, only the form of a call is kept to, and not the schema of its arguments."""
+NAMED = {"type": "function", "function": {"name": "measure"}}
+
+
+def schema(content: object) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "person", "schema": content, "strict": True}}
+
+
+def answers(engine: Engine, **bodies: Mapping[str, Any]) -> dict[str, Any]:
+    """The first choice of each, by name; all run at once and all succeed."""
+    done = run(engine, [ask(name, **body) for name, body in bodies.items()])
+    assert {name: one.body for name, one in done.items() if not one.succeeded} == {}
+    return {name: one.body["choices"][0] for name, one in done.items()}
+
+
+LETTERS = "List the letter A twenty times: A A A A A A A A A"
+
+
+def repeats(choice: Mapping[str, Any]) -> int:
+    """How often its most frequent word stands in it."""
+    words = text(choice).lower().split()
+    return max(map(words.count, words), default=0)
+
+
+def text(choice: Mapping[str, Any]) -> str:
+    return str(choice["message"]["content"])
+
+
+@SAMPLING
+def test_sampling_parameters_are_honoured(engine: Engine) -> None:
+    drawn, greedy = {"temperature": 1.0, "max_tokens": 12}, {"temperature": 0, "max_tokens": 40}
+    found = answers(
+        engine,
+        seven={**drawn, "seed": 7},
+        seven_again={**drawn, "seed": 7},
+        eight={**drawn, "seed": 8},
+        greedy=greedy,
+        greedy_by_nucleus={"top_p": 1e-6, "temperature": 1.0, "max_tokens": 8},
+        letters={**greedy, "prompt": LETTERS},
+        fewer_letters={**greedy, "prompt": LETTERS, "frequency_penalty": 2.0},
+        story={**greedy, "prompt": "Tell me about foxes"},
+        varied_story={**greedy, "prompt": "Tell me about foxes", "presence_penalty": 2.0},
+        stopped={**greedy, "stop": [" "]},
+        newest_limit={"max_completion_tokens": 3, "max_tokens": 9},
+        likely={**greedy, "max_tokens": 2, "logprobs": True, "top_logprobs": 3},
+        likely_alone={**greedy, "max_tokens": 2, "logprobs": True},
+        biased={**greedy, "max_tokens": 4, "logit_bias": {"28": 100}},
+    )
+    assert text(found["seven"]) == text(found["seven_again"]) != text(found["eight"])
+    assert text(found["greedy"]).split()[:2] == text(found["greedy_by_nucleus"]).split()[:2]
+    assert repeats(found["letters"]) > 2 * repeats(found["fewer_letters"])
+    assert repeats(found["story"]) > repeats(found["varied_story"])
+    assert text(found["stopped"]) == text(found["greedy"]).split()[0]
+    assert (found["stopped"]["finish_reason"], found["newest_limit"]["finish_reason"]) == ("stop", "length")
+    assert len(set(text(found["biased"]))) == 1
+    for name, alternatives in (("likely", 3), ("likely_alone", 0)):
+        tokens = found[name]["logprobs"]["content"]
+        assert [len(token["top_logprobs"]) for token in tokens] == [alternatives] * 2
+        assert all(token["logprob"] <= 0 for token in tokens)
+
+
+@SAMPLING
+def test_answers_have_the_form_that_was_asked_for(engine: Engine) -> None:
+    greedy = {"temperature": 0, "max_tokens": 80}
+    found = answers(
+        engine,
+        schema={**greedy, "response_format": schema(PERSON)},
+        some_json={**greedy, "prompt": "Write {}", "response_format": {"type": "json_object"}},
+        named={**greedy, "tools": [TOOL], "tool_choice": NAMED},
+        required={**greedy, "tools": [TOOL], "tool_choice": "required"},
+        freely={**greedy, "max_tokens": 4, "tools": [TOOL]},
+        never={**greedy, "max_tokens": 4, "tools": [TOOL], "tool_choice": "none"},
+    )
+    calls = {name: found[name]["message"]["tool_calls"] for name in ("named", "required")}
+    for made in calls.values():
+        assert made[0]["function"]["name"] == "measure"
+    for written in (text(found["schema"]), *(made[0]["function"]["arguments"] for made in calls.values())):
+        person = json.loads(written)
+        assert person.keys() == {"age", "tall"}
+        assert 0 <= person["age"] <= 9
+        assert isinstance(person["tall"], bool)
+    assert text(found["some_json"]).startswith("{")
+    assert text(found["freely"])
+    assert text(found["never"])
+
+
+REFUSED: Mapping[str, Mapping[str, object]] = {
+    "temperature": {"temperature": "hot"},
+    "top_p": {"top_p": 0},
+    "n must": {"n": 0},
+    "max_tokens": {"max_tokens": 0},
+    "max_model_len": {"max_tokens": 10**6},
+    "frequency_penalty": {"frequency_penalty": 3},
+    "presence_penalty": {"presence_penalty": -3},
+    "logprobs": {"logprobs": True, "top_logprobs": 99},
+    "`logprobs`": {"top_logprobs": 2},
+    "stop cannot": {"stop": [""]},
+    "body.stop": {"stop": 5},
+    "seed": {"seed": "seven"},
+    "logit_bias": {"logit_bias": {"x": 1}},
+    "response_format": {"response_format": {"type": "poem"}},
+    "'json_schema' field": {"response_format": {"type": "json_schema"}},
+    "nonsense": {"response_format": schema({"type": "nonsense"})},
+    "unclosed": {"response_format": schema({"type": "string", "pattern": "(("})},
+    "/nowhere": {"response_format": schema({"$ref": "#/nowhere"})},
+    "body.tools": {"tools": "measure"},
+    "`tools` must be set": {"tool_choice": "required"},
+    "does not match": {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "weigh"}}},
+}
+"""By a part of the message that names the fault."""
+
+
+@SAMPLING
+def test_a_bad_parameter_is_named_in_its_own_line_alone(engine: Engine) -> None:
+    unknown = {"shrubbery": 3, "metadata": {"a": "b"}, "user": "u", "store": True}
+    bad = [ask(name, **body) for name, body in REFUSED.items()]
+    done = run(engine, [ask("first"), *bad, ask("unknown", **unknown)])
+    found = {name: (one.status_code, one.body) for name, one in done.items()}
+    assert [found[name][0] for name in ("first", "unknown")] == [200, 200]
+    for name in REFUSED:
+        status, body = found[name]
+        assert status == 400, body
+        assert name in body["error"]["message"]
 
 
 @pytest.mark.parametrize("build", [EchoEngine, lambda: OpenAIEngine("http://127.0.0.1:9/v1")], ids=["echo", "openai"])

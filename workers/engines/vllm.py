@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+BUNDLED_TOOLS: Mapping[str, Any] = {"tool-call-parser": "hermes", "enable-auto-tool-choice": True}
+"""How the bundled model's tool calls are read. vLLM refuses tools without a parser, and every family of models writes
+calls in its own form."""
+
 
 class VllmEngine(StreamingEngine):
     """vLLM on this machine's GPUs or, with a CPU build, on its cores. One per process; loading takes seconds.

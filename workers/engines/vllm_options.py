@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from app.domain.errors import ConfigurationError
@@ -28,7 +29,8 @@ def parse_options(options: Mapping[str, Any]) -> tuple[Namespace, VllmConfig]:
     args = parser.parse_args([word for name, value in options.items() for word in _words(name, value)])
     try:
         validate_parsed_serve_args(args)
-        return args, AsyncEngineArgs.from_cli_args(args).create_engine_config()
+        # Where an option is left out, vLLM's choice for throughput: nobody waits for the next token of a batch.
+        return args, AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.LLM_CLASS)
     except (ValueError, TypeError, OSError) as exc:
         raise ConfigurationError(f"vLLM cannot be set up for {options['model']}: {exc}") from exc
 

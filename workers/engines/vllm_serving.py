@@ -56,13 +56,12 @@ class ServingLayer:
             return 404, error_body(message, param="url", code="unknown_url")
         kind, create = self._endpoints[endpoint]
         try:
-            request = kind.model_validate({**body, "request_id": request_id})
-        except ValidationError as exc:
-            return await self._invalid(exc)
-        try:
-            response = await create(request)
+            # vLLM's own validators raise past pydantic, hence inside.
+            response = await create(kind.model_validate({**body, "request_id": request_id}))
         except EngineDeadError:
             raise
+        except ValidationError as exc:
+            return await self._invalid(exc)
         except Exception as exc:  # noqa: BLE001  the mapping from exceptions to statuses is vLLM's
             response = create_error_response(exc)
         if (task := asyncio.current_task()) and task.cancelling():
