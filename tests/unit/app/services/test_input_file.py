@@ -16,7 +16,7 @@ from app.services.input_file import InputFile, read_line
 from tests.support.factories import ENDPOINT, MODEL, line
 from tests.support.tokenizer import WordTokenizer
 
-DEFAULTS = RequestDefaults(endpoint=ENDPOINT, models=frozenset({MODEL}), levels=3, max_line_bytes=5000)
+DEFAULTS = RequestDefaults(endpoint=ENDPOINT, model=MODEL, levels=3, max_line_bytes=5000)
 
 
 def outcome(read: Callable[..., Request], raw: bytes) -> Request | tuple[str, str | None, str | None]:
