@@ -24,6 +24,7 @@ SHARED = (
     "quality_worth",
     "verdict_half_life_s",
     "kept_at_l0",
+    "profile_half_life_s",
     "prior",
     "period_s",
     "discovery",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, true, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import URGENT, Lines, ShardState
@@ -125,10 +125,7 @@ def waiting(
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
-            # The last: the clock was set back since.
-            or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend, shards.c.sent_at > now)
-            if resend is not None
-            else true(),
+            true() if resend is None else _unsent(now, resend),
         )
         .order_by(urgent.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
         .limit(limit)
@@ -137,6 +134,11 @@ def waiting(
     found = [Waiting(*row) for row in connection.execute(query)]
     connection.execute(update(shards).where(shards.c.id.in_([shard.id for shard in found])).values(sent_at=now))
     return found
+
+
+def _unsent(now: datetime, resend: timedelta) -> ColumnElement[bool]:
+    # The last: the clock was set back since.
+    return or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend, shards.c.sent_at > now)
 
 
 def unsend(connection: Connection, shard_ids: Sequence[str]) -> None:

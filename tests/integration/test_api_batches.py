@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.ports import Task
-from app.services import generation, validation
+from app.services import validation
 from tests.support.api import Api, error_of
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
@@ -81,13 +81,13 @@ def test_a_completed_batch_has_the_recorded_shape(api: Api, desk: Desk, engine: 
 
 
 def test_progress_shows_while_a_batch_runs(api: Api, desk: Desk, engine: EchoEngine) -> None:
-    created = create(api, jsonl(line(f"r{number}") for number in range(100)))
+    created = create(api, jsonl(line(f"r{number}") for number in range(300)))
     validation.validate(desk.context, created["id"])
-    generation.run_shard(desk.context, desk.worker(engine), desk.dispatcher.arguments(Task.GENERATE)[0])
+    desk.run_beside_others(desk.worker(engine), desk.dispatcher.arguments(Task.GENERATE)[0])
     found = api.get(f"/v1/batches/{created['id']}")
     assert (found["status"], found["request_counts"]) == (
         "in_progress",
-        {"total": 100, "completed": 64, "failed": 0},
+        {"total": 300, "completed": 128, "failed": 0},
     )
 
 

@@ -24,7 +24,18 @@ from tests.support.services import Desks, some_settings
 LOCAL = {
     *("home", "database_url", "broker_url", "api_host", "api_port", "flower_port", "api_key", "api_url"),
     *("engine", "engine_url", "engine_key", "engine_dtype", "engine_max_seqs", "tensor_parallel", "engine_args"),
-    *("kv_cache_gb", "zone", "meter", "idle_w", "busy_w", "pue", "embodied_g", "lifetime_s", "shards_in_flight"),
+    *(
+        "hardware",
+        "kv_cache_gb",
+        "zone",
+        "meter",
+        "idle_w",
+        "busy_w",
+        "pue",
+        "embodied_g",
+        "lifetime_s",
+        "shards_in_flight",
+    ),
     *("intensity_provider", "electricity_maps_token", "watttime_user", "watttime_password", "intensity_url"),
     *("trace_file", "trace_repeats"),
 }

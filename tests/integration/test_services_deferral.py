@@ -135,7 +135,7 @@ def test_once_something_is_measured_what_is_left_is_held(desks: Desks, engine: E
     batch = desk.validated(requests(40), metadata=CARBON)
     worker = desk.worker(engine)
     first, *others = rung(desk)
-    generation.run_shard(desk.context, worker, first)
+    desk.run_beside_others(worker, first)
     desk.measure()
     deferral.replan(desk.context)
     assert releases(desk, batch.id)[1:] == [5.0] * 3

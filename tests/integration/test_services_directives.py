@@ -245,7 +245,9 @@ def test_a_declared_ratio_says_what_l0_would_use(desks: Desks) -> None:
 
 def look(desk: Desk, *names: str) -> Sequence[Known]:
     with desk.context.database.transaction() as connection:
-        return observation.look(connection, desk.context.settings, TENANT, names, desk.clock.now(), "WORLD").workloads
+        return observation.look(
+            connection, desk.context.settings, TENANT, names, desk.clock.now(), "WORLD", MODEL
+        ).workloads
 
 
 def test_known_workloads_are_left_alone(desk: Desk) -> None:

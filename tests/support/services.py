@@ -118,6 +118,12 @@ class Desk:
         pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
         return Worker(name=name, engine=engine, accountant=accountant, pace=pace)
 
+    def run_beside_others(self, worker: Worker, shard: str) -> None:
+        """Run one shard on a worker that has others to run, so that it does not look for more."""
+        with worker.pace.hold(worker.stopping) as others:
+            others.took(worker.pace.slots)
+            generation.run_shard(self.context, worker, shard)
+
     def work(self, worker: Worker) -> None:
         """Do what the bell rang for, and what that rings for, until it is silent."""
         while messages := self.dispatcher.take_all():

@@ -7,10 +7,17 @@ import pytest
 from app.api.errors import STATUS
 from app.api.shapes import epoch, list_shape
 from app.domain import errors
-from app.domain.errors import ConfigurationError, EngineFailed, IntensityUnavailable, OptimizerFailed, SproutError
+from app.domain.errors import (
+    CalibrationFailed,
+    ConfigurationError,
+    EngineFailed,
+    IntensityUnavailable,
+    OptimizerFailed,
+    SproutError,
+)
 from tests.support.clock import NOON
 
-INTERNAL = {ConfigurationError, IntensityUnavailable, OptimizerFailed, EngineFailed}
+INTERNAL = {CalibrationFailed, ConfigurationError, IntensityUnavailable, OptimizerFailed, EngineFailed}
 """A caller of the API can do nothing about these: 500."""
 
 
