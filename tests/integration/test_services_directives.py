@@ -245,9 +245,8 @@ def test_a_declared_ratio_says_what_l0_would_use(desks: Desks) -> None:
 
 def look(desk: Desk, *names: str) -> Sequence[Known]:
     with desk.context.database.transaction() as connection:
-        return observation.look(
-            connection, desk.context.settings, TENANT, names, desk.clock.now(), "WORLD", MODEL
-        ).workloads
+        settings, now = desk.context.settings, desk.clock.now()
+        return observation.look(connection, settings, MODEL, TENANT, names, now, "WORLD").workloads
 
 
 def test_known_workloads_are_left_alone(desk: Desk) -> None:
