@@ -22,6 +22,7 @@ from stack import Watch, stack
 from app.cli.client import Client
 
 MODEL = "instant"
+POLL_S = 0.05
 SENTENCE = "A train leaves the station at seven and another one at eight, and question {number} is when they meet. "
 SETTINGS = {"SPROUT_ENGINE": "benchmarks.engines:instant", "SPROUT_MODEL_NAME": MODEL}
 
@@ -50,7 +51,7 @@ def run(client: Client, folder: Path, requests: int) -> dict[str, float]:
     ended: dict[str, Any] = dict(batch)
     validated = answered = 0.0
     while ended["status"] not in ("completed", "failed", "expired", "cancelled"):
-        time.sleep(0.02)
+        time.sleep(POLL_S)
         ended = dict(client.batch(batch["id"]))
         if not validated and ended["status"] != "validating":
             validated = time.monotonic()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from app.domain.footprint import Hardware
 from app.domain.hardware import CPU_SERVER, DEVICES, Device
@@ -40,7 +41,7 @@ class Context:
     tokenizer: Callable[[], Tokenizer | None]
     """Loads on first use; None when the engine is remote and no tokenizer of its model is at hand."""
 
-    @property
+    @cached_property
     def device(self) -> Device:
         """Each of the engine's: what is known of its kind, and what the settings know better."""
         settings = self.settings
@@ -48,7 +49,7 @@ class Context:
         stated = {name: getattr(settings, name) for name in vars(known)}
         return replace(known, **{name: figure for name, figure in stated.items() if figure is not None})
 
-    @property
+    @cached_property
     def hardware(self) -> Hardware:
         device, settings = self.device, self.settings
         # Device-seconds are those of the context's clock, and a rehearsal's pass faster than a device wears.

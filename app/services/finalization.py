@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus
@@ -132,4 +132,4 @@ def output_line(result: Result) -> dict[str, Any]:
 
 
 def _line(result: Result) -> bytes:
-    return json.dumps(output_line(result), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return msgspec.json.encode(output_line(result)) + b"\n"

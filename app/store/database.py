@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -15,6 +15,18 @@ from app.domain.errors import ConfigurationError, ServiceUnavailable
 
 TENANT = "default"
 """The tenant of an installation that has only one."""
+
+
+def _as_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _from_json(text: str | bytes) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # Python's own takes what no other does: bodies are kept as they came.
+        return json.loads(text)
 
 
 class Database:
@@ -38,7 +50,8 @@ class Database:
             # Errors are logged; prompts and answers do not belong there.
             hide_parameters=True,
             connect_args={"options": "-c timezone=UTC", "connect_timeout": 10},
-            json_serializer=partial(json.dumps, ensure_ascii=False),
+            json_serializer=_as_json,
+            json_deserializer=_from_json,
         )
 
     @contextmanager

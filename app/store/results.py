@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, Connection, Text, and_, bindparam, cast, column, exists, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
 
@@ -79,7 +79,7 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
 
 def _as_json(row: Result) -> Mapping[str, Any]:
     # The body as a text of its own: read as part of the document, it could not hold a NUL.
-    return {**vars(row), "finished_at": row.finished_at.isoformat(), "body": json.dumps(row.body, ensure_ascii=False)}
+    return {**vars(row), "body": msgspec.json.encode(row.body).decode()}
 
 
 _UNANSWERED: Mapping[str, Any] = {

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-import math
 import queue
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+
+import msgspec
 
 from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest, error_body
@@ -190,15 +191,14 @@ def completion(key: str, status_code: int, body: Mapping[str, object]) -> Comple
     )
 
 
-def _storable(value: Any) -> Any:
-    """`value` as JSON and UTF-8 can hold it: a server may send half a surrogate pair, NaN or infinity."""
-    if isinstance(value, Mapping):
-        return {_storable(name): _storable(content) for name, content in value.items()}
-    if isinstance(value, list):
-        return [_storable(content) for content in value]
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _storable(body: Mapping[str, object]) -> Mapping[str, object]:
+    """`body` as JSON and UTF-8 can hold it: a server may send half a surrogate pair, NaN or infinity."""
+    try:
+        whole: Mapping[str, object] = msgspec.json.decode(msgspec.json.encode(body))
+    except UnicodeEncodeError:
+        text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        whole = msgspec.json.decode(msgspec.json.encode(json.loads(text)))
+    return whole
 
 
 def _count(value: object) -> int:
