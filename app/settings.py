@@ -157,7 +157,9 @@ class Settings(BaseSettings):
     clock_start: datetime | None = Field(None, description="rehearsals: the real moment from which it does")
 
     shard_size: int = Field(256, gt=0, description="requests in a shard")
-    shards_in_flight: int = Field(4, gt=0, description="shards a generation worker runs at once")
+    shards_in_flight: int = Field(
+        4, gt=0, description="shards a generation worker runs at once, or more if its engine is large"
+    )
     lease_s: float = Field(60.0, gt=0, description="a shard whose worker was silent for this long is run again")
     tick_s: float = Field(5.0, gt=0, description="how often lost work is looked for")
     resend_s: float = Field(60.0, gt=0, description="a task not started after this long is sent again")

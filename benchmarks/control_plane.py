@@ -98,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sprout-control-") as name:
         folder = Path(name)
         with stack(folder, SETTINGS) as (process, client):
-            run(client, folder, 100)  # connections are open, modules are loaded
+            run(client, folder, 1000)  # connections are open, modules are loaded
             with Watch(process) as seen:
                 runs: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
                 for _ in range(options.pairs):

@@ -16,14 +16,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from control_plane import MODEL, run
 from engines import LATENCY_VARIABLE
-from stack import ROOT, environment, stack
+from stack import ROOT, await_ready, environment, stack
 
 from app.cli.client import Client
 from app.embedded.home import Home
@@ -31,7 +30,6 @@ from app.embedded.home import Home
 SLOTS = 32
 LATENCY_S = 0.4
 SLOWER = 3.0
-START_S = 60.0
 SETTINGS = {
     "SPROUT_ENGINE": "benchmarks.engines:waiting",
     "SPROUT_MODEL_NAME": MODEL,
@@ -54,11 +52,7 @@ def second_worker(home: Path, folder: Path, slower: float) -> Iterator[None]:
             command, cwd=ROOT, env=environment(folder, {**settings, **urls}), stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + START_S
-        while " ready." not in log.read_text(errors="replace"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.1)
+        await_ready(process, log, log)
         yield
     finally:
         process.terminate()
@@ -84,7 +78,6 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sprout-scaling-") as name:
         home, folder = Path(name) / "home", Path(name) / "second"
-        home.mkdir()
         folder.mkdir()
         with stack(home, SETTINGS) as (_, client):
             run(client, folder, 100)

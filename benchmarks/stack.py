@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psutil
 
 from app.cli.client import Client
 from app.embedded.home import Home
 
 ROOT = Path(__file__).parents[1]
-START_S = 180.0
+START_S = 300.0
 PROBE_S = 0.1
 MIB = 2**20
 
@@ -36,32 +34,36 @@ def environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def stack(home: Path, settings: Mapping[str, str]) -> Iterator[tuple[psutil.Process, Client]]:
-    """`sprout up` on `home`, and a client of it; everything has stopped afterwards."""
-    command = [sys.executable, "-m", "app.cli", "up"]
-    with (home / "up.log").open("wb") as log:
+    """`sprout up` on `home`, and a client of it, from when its worker has its engine; all has stopped afterwards."""
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "up.log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(home, settings), stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "app.cli", "up"],
+            cwd=ROOT,
+            env=environment(home, settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
-        with Client(_answering(home, process), key=None) as client:
+        worker = home / "logs" / "generator.log"
+        await_ready(process, worker, log)
+        found = Home(home).read_stack()
+        assert found is not None
+        with Client(found.urls["api_url"], key=None) as client:
             yield psutil.Process(process.pid), client
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(timeout=60)
 
 
-def _answering(home: Path, process: subprocess.Popen[bytes]) -> str:
+def await_ready(process: subprocess.Popen[bytes], worker: Path, log: Path) -> None:
+    """Wait until the log `worker` says that the worker takes work. Exits with the log of `process` if it ends."""
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        found = Home(home).read_stack()
-        if found is not None and found.pid == process.pid:
-            try:
-                if httpx.get(f"{found.urls['api_url']}/healthz", trust_env=False).status_code == 200:
-                    return found.urls["api_url"]
-            except httpx.TransportError:
-                pass
+    while not (worker.exists() and " ready." in worker.read_text(errors="replace")):
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"It did not start:\n{log.read_text(errors='replace')}")
         time.sleep(PROBE_S)
-    raise RuntimeError((home / "up.log").read_text())
 
 
 class Watch:

@@ -16,30 +16,27 @@ import gzip
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
 import psutil
+from stack import stack
 from vllm_run_batch import cpu_s
 
 from app.cli.client import Client
 from app.domain.batch import BatchStatus
-from app.embedded.home import Home
 from app.model.bundled import MODEL_NAME, prepare
 
 Run = dict[str, Any]
 WARM = 8
 """Questions, from the end of the data set, that are answered before the clock starts."""
-START_S = 300.0
 POLL_S = 0.25
 ROLES = ("uvicorn", "beat", "scheduler@", "generator@", "flower", "postgres", "valkey")
 ENGINE = {
@@ -85,11 +82,8 @@ def write_dirty_hour(path: Path) -> None:
 
 
 def settings(folder: Path, *, directives: bool) -> Mapping[str, str]:
-    """The environment of a stack of its own, without the user's SPROUT_ variables."""
+    """The variables of a stack of its own."""
     own = {
-        "SPROUT_HOME": str(folder / "home"),
-        "SPROUT_API_PORT": "0",
-        "SPROUT_FLOWER_PORT": "0",
         "SPROUT_MODEL": str(folder.parent / MODEL_NAME),
         "SPROUT_ENGINE_DTYPE": ENGINE["dtype"],
         "SPROUT_MAX_CONTEXT": ENGINE["max-model-len"],
@@ -105,30 +99,7 @@ def settings(folder: Path, *, directives: bool) -> Mapping[str, str]:
             "SPROUT_INTENSITY_PROVIDER": "trace",
             "SPROUT_TRACE_FILE": str(folder / "trace.csv"),
         }
-    return {name: value for name, value in os.environ.items() if not name.startswith("SPROUT_")} | own
-
-
-@contextmanager
-def stack(environment: Mapping[str, str], log: Path) -> Iterator[tuple[Client, psutil.Process, float]]:
-    """A client of a whole stack whose worker has its engine, its process, and how long that took in seconds."""
-    home, started = Home(Path(environment["SPROUT_HOME"])), time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "up"], env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        generator = home.logs / "generator.log"
-        while not (generator.exists() and " ready." in generator.read_text(errors="replace")):
-            if process.poll() is not None or time.monotonic() - started > START_S:
-                sys.exit(f"The stack did not start:\n{log.read_text(errors='replace')}")
-            time.sleep(POLL_S)
-        found = home.read_stack()
-        assert found is not None
-        with Client(found.urls["api_url"], key=None) as client:
-            yield client, psutil.Process(process.pid), time.monotonic() - started
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+    return own
 
 
 def submit(client: Client, source: Path, target: Path, metadata: Mapping[str, str]) -> float:
@@ -159,7 +130,9 @@ def cpu_by_role(up: psutil.Process) -> dict[str, float]:
 
 def run_sprout(folder: Path, *, directives: bool) -> Run:
     metadata = {"sprout_workload": "gsm8k", "sprout_level": "auto" if directives else "L0"}
-    with stack(settings(folder, directives=directives), folder / "up.log") as (client, up, load_s):
+    started = time.monotonic()
+    with stack(folder / "home", settings(folder, directives=directives)) as (up, client):
+        load_s = time.monotonic() - started
         submit(client, folder.parent / "warm.jsonl", folder / "warm-out.jsonl", metadata)
         before = cpu_by_role(up)
         wall_s = submit(client, folder.parent / "in.jsonl", folder / "out.jsonl", metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ def beat(settings: Settings) -> Sequence[str]:
 
 def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None) -> Sequence[str]:
     """Threads, not processes: the engine cannot be used from a forked child."""
-    threads = settings.shards_in_flight if Queue.GENERATE in queues else SCHEDULER_THREADS
+    threads = _shards_at_once(settings) if Queue.GENERATE in queues else SCHEDULER_THREADS
     return (
         *_CELERY,
         "worker",
@@ -49,6 +50,11 @@ def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None)
         "--without-mingle",
         "--task-events",
     )
+
+
+def _shards_at_once(settings: Settings) -> int:
+    """Enough to fill a large engine twice: one shard's tail overlaps the next one's head."""
+    return max(settings.shards_in_flight, 1 + 2 * math.ceil(settings.engine_max_seqs / settings.shard_size))
 
 
 def _consumed(settings: Settings, queues: Sequence[Queue]) -> Sequence[str]:

@@ -63,6 +63,12 @@ def test_a_worker(queues: list[Queue], name: str | None, threads: int, hostname:
     assert "--pool=threads" in command
 
 
+@pytest.mark.parametrize(("slots", "threads"), [(128, 4), (512, 5), (1024, 9)])
+def test_a_large_engine_has_more_shards_at_once(slots: int, threads: int) -> None:
+    command = commands.worker(settings(engine_max_seqs=slots, shard_size=256), [Queue.GENERATE])
+    assert f"--concurrency={threads}" in command
+
+
 @pytest.mark.parametrize(
     ("zone", "queues", "consumed"),
     [
