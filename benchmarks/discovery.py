@@ -3,24 +3,31 @@
     python benchmarks/discovery.py --dataset PATH [--fit 3000] [--json FILE]
 
 PATH is a folder as `sprout replay` reads it. Learns from `--fit` of its prompts, drawn with a fixed seed, and assigns
-the others, one at a time as validation does.
+the others: one at a time (`assign`), and as validation names a file's requests (`name`), as they are and joined to
+prompts of 1 000 characters. Naming is the median of several runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.discovery.model import ClassModel, Fitted, fit
-from app.domain.workload import floor_of
+from app.domain.request import Request
+from app.domain.workload import DEFAULT_WORKLOAD, floor_of
+from app.services.discovery import named
 from app.simulation.dataset import Recording, load
+
+RUNS = 7
+KILOBYTE = 1_000
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -39,6 +46,21 @@ def megabytes(model: ClassModel) -> float:
     return (sum(array.nbytes for array in arrays) + terms) / 1e6
 
 
+def naming_us(model: ClassModel, prompts: Sequence[str]) -> float:
+    """Microseconds for each prompt."""
+    requests = [
+        Request(
+            line=line,
+            custom_id=str(line),
+            body={"messages": [{"role": "user", "content": prompt}]},
+            workload=DEFAULT_WORKLOAD,
+            pinned_level=None,
+        )
+        for line, prompt in enumerate(prompts, 1)
+    ]
+    return 1e6 * statistics.median(timed(lambda: list(named(requests, model)))[1] for _ in range(RUNS)) / len(prompts)
+
+
 def measure(recording: Recording, number: int) -> dict[str, Any]:
     rows = np.random.default_rng(0).permutation(len(recording))
     learned, unseen = recording.take(rows[:number]), recording.take(rows[number:])
@@ -52,6 +74,8 @@ def measure(recording: Recording, number: int) -> dict[str, Any]:
     again = refitted.assign(unseen.prompts, [None] * len(unseen))
     kept = np.mean([floor_of(old) == floor_of(new) for old, new in zip(names, again, strict=True)])
     long = "\n".join(recording.prompts)[:1_000_000]
+    joined = "\n".join(unseen.prompts)
+    kilobytes = [joined[start : start + KILOBYTE] for start in range(0, len(joined), KILOBYTE)]
     stratum = np.array([int(name.partition("~")[2] or 0) for name in names])
     joules = {number: unseen.energy_j[stratum == number, 0] for number in sorted(set(stratum.tolist()))}
     return {
@@ -61,6 +85,8 @@ def measure(recording: Recording, number: int) -> dict[str, Any]:
         "assign_ms": 1000 * float(np.mean([seconds for _, seconds in each])),
         "assign_p99_ms": 1000 * float(np.quantile([seconds for _, seconds in each], 0.99)),
         "assign_megabyte_ms": 1000 * timed(lambda: model.assign([long], [None]))[1],
+        "name_us": naming_us(model, unseen.prompts),
+        "name_kilobyte_us": naming_us(model, kilobytes),
         "model_mb": megabytes(model),
         "workloads": dict(sorted(Counter(map(floor_of, names)).items())),
         "names_kept_over_refit": float(kept),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.discovery.embedding import Floats, Stored
+from app.discovery.embedding import AT_ONCE, Stored
+from app.domain.arrays import Floats
 
 Ints = NDArray[np.int64]
 
@@ -23,8 +24,11 @@ five classes at any sample size from 300 up; evidence of quality chose worse."""
 
 def nearest(centroids: Stored, points: Floats) -> Ints:
     """N: the centroid (of K x D) nearest to each point (N x D). Row by row, so that company never decides."""
-    found = [int(np.square(centroids - point).sum(axis=1).argmin()) for point in points]
-    return np.array(found, dtype=np.int64)
+    found = [np.zeros(0, dtype=np.int64)]
+    for start in range(0, len(points), AT_ONCE):
+        some = points[start : start + AT_ONCE, None]
+        found.append(np.square(centroids - some).sum(axis=2).argmin(axis=1))
+    return np.concatenate(found)
 
 
 def fine_centroids(points: Floats, starts: Floats) -> Stored:

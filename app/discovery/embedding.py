@@ -6,18 +6,18 @@ TF-IDF of `text.terms` (sublinear counts), projected by a truncated singular val
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from app.discovery.text import structure, terms
+from app.discovery.text import read, structure, terms
+from app.discovery.vocabulary import Vocabulary
+from app.domain.arrays import Floats
 
-Floats = NDArray[np.float64]
 Stored = NDArray[np.float32]
 """What a model keeps: half the size, and far finer than what it tells apart."""
 
@@ -33,6 +33,8 @@ FEW = 500
 STRUCTURE_WEIGHT = 1 / 6
 """A standard deviation of form weighs as much as this distance in words; form is cut off at three deviations."""
 FARTHEST = 3.0
+AT_ONCE = 64
+"""Prompts that are read together: enough that a call costs little for each, and what is made of them fits a cache."""
 LEAST_SPREAD = 1e-3
 """Added to each deviation of form, so that a figure in which all prompts agree does not part later ones by chance."""
 
@@ -48,8 +50,12 @@ class Embedding:
     """9: their standard deviations."""
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {term: index for index, term in enumerate(self.vocabulary)}
+    def _terms(self) -> Vocabulary:
+        return Vocabulary(self.vocabulary)
+
+    @cached_property
+    def _coordinates(self) -> Floats:
+        return self.projection.astype(float)
 
     @property
     def size(self) -> int:
@@ -58,28 +64,27 @@ class Embedding:
 
     def __call__(self, prompts: Sequence[str]) -> Floats:
         """Points of N prompts: N x `size`. Each depends on its own prompt only."""
-        points = np.empty((len(prompts), self.size))
-        for row, prompt in enumerate(prompts):
-            points[row] = np.concatenate([self._words(prompt), self._form(prompt)])
-        return points
+        points = [np.hstack([self._words(some), self._form(some)]) for some in _parts(prompts)]
+        return np.vstack([np.empty((0, self.size)), *points])
 
-    def _words(self, prompt: str) -> Floats:
-        counts = Counter(index for term in terms(prompt) if (index := self._index.get(term)) is not None)
-        if not counts:
-            return np.zeros(self.projection.shape[1])
-        weights = np.array([1 + math.log(count) for count in counts.values()])
-        # The length of the TF-IDF vector does not matter: the projection is scaled to length 1.
-        projected = weights @ self.projection[list(counts)]
-        return np.asarray(projected / max(float(np.linalg.norm(projected)), 1e-12))
+    def _words(self, prompts: Sequence[str]) -> Floats:
+        rows, columns, counts = self._terms.counts(read(prompts))
+        bounds = np.searchsorted(rows, np.arange(len(prompts) + 1))
+        # A sparse product sums up each row on its own. The length of the TF-IDF vector does not matter: the projection
+        # is scaled to length 1.
+        weights = csr_array((1 + np.log(counts), columns, bounds), shape=(len(prompts), len(self.vocabulary)))
+        projected = weights @ self._coordinates
+        lengths = np.sqrt(np.square(projected).sum(axis=1, keepdims=True))
+        return np.asarray(projected / np.maximum(lengths, 1e-12))
 
-    def _form(self, prompt: str) -> Floats:
-        standard = (np.array(structure(prompt)) - self.centre) / self.scale
+    def _form(self, prompts: Sequence[str]) -> Floats:
+        standard = (structure(prompts) - self.centre) / self.scale
         return np.asarray(np.clip(standard, -FARTHEST, FARTHEST) * STRUCTURE_WEIGHT)
 
 
 def fit_embedding(prompts: Sequence[str]) -> Embedding:
     """Learn vocabulary and projection from one prompt or more; the same prompts give the same embedding."""
-    forms = np.array([structure(prompt) for prompt in prompts])
+    forms = np.vstack([structure(some) for some in _parts(prompts)])
     vocabulary, projection = _words(prompts)
     return Embedding(
         vocabulary=vocabulary,
@@ -87,6 +92,11 @@ def fit_embedding(prompts: Sequence[str]) -> Embedding:
         centre=forms.mean(axis=0).astype(np.float32),
         scale=(forms.std(axis=0) + LEAST_SPREAD).astype(np.float32),
     )
+
+
+def _parts(prompts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(prompts), AT_ONCE):
+        yield prompts[start : start + AT_ONCE]
 
 
 def _words(prompts: Sequence[str]) -> tuple[tuple[str, ...], Floats]:

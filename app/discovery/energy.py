@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.discovery.embedding import Floats
+from app.domain.arrays import Floats
 from app.domain.workload import floor_of
 
 

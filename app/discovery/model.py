@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.discovery.classes import fine_centroids, merge, nearest, renumber
-from app.discovery.embedding import Embedding, Floats, Stored, fit_embedding
+from app.discovery.embedding import Embedding, Stored, fit_embedding
 from app.discovery.energy import logarithms
 from app.discovery.strata import STRATA, Strata, fit_strata
+from app.domain.arrays import Floats
 from app.domain.errors import InvalidInput
 from app.domain.workload import discovered_name
 

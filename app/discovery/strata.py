@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from app.discovery.embedding import Floats, Stored
+from app.discovery.embedding import Stored
+from app.domain.arrays import Floats, Ints
 from app.domain.workload import stratum_name
 
 STRATA = 6
@@ -46,21 +47,26 @@ class Strata:
 
     def scores(self, workloads: Sequence[str], points: Floats) -> Floats:
         """N: the expected logarithm of energy of each prompt; NaN where its workload has no strata."""
-        found = [self._score(self._index.get(name), point) for name, point in zip(workloads, points, strict=True)]
-        return np.array(found, dtype=float)
-
-    def _score(self, index: int | None, point: Floats) -> float:
-        if index is None:
-            return float("nan")
-        return float(point @ self.coefficients[index] + self.intercepts[index])
+        index = self._places(workloads)
+        known = index >= 0
+        scores = np.full(len(points), np.nan)
+        # Each point on its own: a matrix product may add up in another order in other company.
+        products = points[known] * self.coefficients[index[known]]
+        scores[known] = products.sum(axis=1) + self.intercepts[index[known]]
+        return scores
 
     def names(self, workloads: Sequence[str], scores: Floats) -> list[str]:
         """Mix names: the workload's stratum, counted from 1 at the least energy, or the workload itself."""
-        return [self._name(name, score) for name, score in zip(workloads, scores, strict=True)]
+        index = self._places(workloads)
+        known = index >= 0
+        strata = np.zeros(len(scores), dtype=np.int64)
+        strata[known] = 1 + (self.cuts[index[known]] <= scores[known, None]).sum(axis=1)
+        pairs = zip(workloads, strata.tolist(), strict=True)
+        return [stratum_name(name, stratum) if stratum else name for name, stratum in pairs]
 
-    def _name(self, workload: str, score: float) -> str:
-        index = self._index.get(workload)
-        return workload if index is None else stratum_name(workload, 1 + int((self.cuts[index] <= score).sum()))
+    def _places(self, workloads: Sequence[str]) -> Ints:
+        """N: where each workload is among those that have strata; -1 if it is not."""
+        return np.array([self._index.get(name, -1) for name in workloads], dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

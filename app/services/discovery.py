@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.discovery.embedding import AT_ONCE
 from app.discovery.energy import as_at_l0
 from app.discovery.model import FEWEST_PROMPTS, ClassModel, fit
 from app.domain.request import Request
@@ -33,6 +34,8 @@ SYSTEM_CHARACTERS = 1_000
 """Of the system messages: what is asked for often stands there, and must not keep the user's text from being read."""
 HEAD, TAIL = 7_000, 1_000
 """Characters kept of a prompt's start and end: much more than is read of them, and a sample of them fits in memory."""
+PART_BYTES = 1 << 20
+"""Of requests that are named together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +116,27 @@ def newest(context: Context, connection: Connection, tenant: str, name: str) -> 
 
 def named(entries: Iterable[Request], model: ClassModel | None) -> Iterator[Request]:
     """The same requests under the names of their mixes: declared or discovered workload, and stratum."""
-    for entry in entries:
-        if model is None:
-            yield entry
-        else:
-            (name,) = model.assign([prompt_of(entry.body)], [declared_in(entry.workload)])
+    if model is None:
+        yield from entries
+        return
+    for some in _parts(entries):
+        names = model.assign([prompt_of(entry.body) for entry in some], [declared_in(entry.workload) for entry in some])
+        for entry, name in zip(some, names, strict=True):
             yield replace(entry, workload=name)
+
+
+def _parts(entries: Iterable[Request]) -> Iterator[Sequence[Request]]:
+    """Up to AT_ONCE requests at a time, fewer where they are large: a line may have a megabyte."""
+    part: list[Request] = []
+    size = 0
+    for entry in entries:
+        part.append(entry)
+        size += len(entry.body_json or b"")
+        if len(part) == AT_ONCE or size >= PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def prompt_of(body: Mapping[str, Any]) -> str:

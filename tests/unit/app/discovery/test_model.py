@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from app.discovery.model import FEWEST_PROMPTS, ClassModel, Fitted, fit
 from app.domain.errors import InvalidInput
 from app.domain.workload import floor_of
 from app.simulation.dataset import load
+from tests.support.plain_reading import plain_name, plain_point
 from tests.support.prompts import KINDS, LONG, Example, examples
 from tests.support.recorded import published_dataset
 
@@ -177,12 +179,35 @@ def test_any_script_can_be_told_apart() -> None:
     assert found[:6] * 60 == found
 
 
+PLAIN = [
+    *(example.prompt for example in examples(100, seed=5)),
+    *(script.format("١٢") * 30 for script in SCRIPTS),
+    *HOSTILE.values(),
+    Path(__file__).read_text(encoding="utf-8"),
+]
+"""More than are read together."""
+
+
+def test_names_are_those_that_reading_step_by_step_gives() -> None:
+    model, prompts = learned().model, PLAIN
+    points = np.array([plain_point(model.embedding, prompt) for prompt in prompts])
+    assert model.embedding(prompts) == pytest.approx(points, abs=1e-12)
+    assert model.assign(prompts, [None] * len(prompts)) == [plain_name(model, prompt) for prompt in prompts]
+
+
+@given(st.lists(st.text(alphabet=st.characters(), max_size=80), min_size=1, max_size=6))
+def test_any_text_gets_the_name_that_reading_step_by_step_gives(prompts: list[str]) -> None:
+    model = learned().model
+    assert model.assign(prompts, [None] * len(prompts)) == [plain_name(model, prompt) for prompt in prompts]
+
+
 def test_recorded_prompts_are_told_apart() -> None:
     recording = load(published_dataset()).recording
     rows = np.random.default_rng(0).permutation(len(recording))
     known, unseen = recording.take(rows[:3000]), recording.take(rows[3000:])
     model = fit(known.prompts, [None] * 3000, known.energy_j[:, 0]).model
     names = model.assign(unseen.prompts, [None] * len(unseen))
+    assert names[::10] == [plain_name(model, prompt) for prompt in unseen.prompts[::10]]
     assert 4 <= len(set(map(floor_of, names))) <= 8
     pairs = Counter(zip(map(floor_of, names), unseen.workload, strict=True))
     best = {workload: max(n for (_, w), n in pairs.items() if w == workload) for workload in set(unseen.workload)}
