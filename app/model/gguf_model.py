@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gguf
 import numpy as np
-import safetensors
 
 from app.model.gguf_tokenizer import write_tokenizer
+
+BLOCK_ROWS = 4096
+"""Of a tensor, at a time: no query or key has more, whose rows have to be reordered as a whole."""
+BFLOAT16_BYTES = 2
+HEADER_ALIGNMENT = 8
 
 _OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 _LAYER = {
@@ -39,8 +45,8 @@ def convert(source: Path, folder: Path) -> None:
     token_ids = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     _write_json(folder / "generation_config.json", token_ids)
     write_tokenizer(metadata, folder)
-    weights = {hugging_face_name(tensor.name): bfloat16(tensor_values(tensor, config)) for tensor in reader.tensors}
-    (folder / "model.safetensors").write_bytes(_serialize(weights))
+    with (folder / "model.safetensors").open("wb") as file:
+        _write_weights(file, reader.tensors, config)
 
 
 def model_config(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -78,14 +84,15 @@ def hugging_face_name(name: str) -> str:
     return f"model.layers.{layer}.{_LAYER[part]}.weight"
 
 
-def tensor_values(tensor: gguf.ReaderTensor, config: dict[str, Any]) -> np.ndarray:
-    """The dequantized float32 values, rows in Hugging Face's order."""
-    values: np.ndarray = gguf.dequantize(tensor.data, tensor.tensor_type)
-    if ".attn_q." in tensor.name:
-        return _split_halves(values, config["num_attention_heads"])
-    if ".attn_k." in tensor.name:
-        return _split_halves(values, config["num_key_value_heads"])
-    return values
+def tensor_values(tensor: gguf.ReaderTensor, config: dict[str, Any]) -> Iterator[np.ndarray]:
+    """The dequantized float32 values in blocks of rows, in Hugging Face's order."""
+    for start in range(0, len(tensor.data), BLOCK_ROWS):
+        values: np.ndarray = gguf.dequantize(tensor.data[start : start + BLOCK_ROWS], tensor.tensor_type)
+        if ".attn_q." in tensor.name:
+            values = _split_halves(values, config["num_attention_heads"])
+        elif ".attn_k." in tensor.name:
+            values = _split_halves(values, config["num_key_value_heads"])
+        yield values
 
 
 def _split_halves(rows: np.ndarray, heads: int) -> np.ndarray:
@@ -99,14 +106,24 @@ def bfloat16(values: np.ndarray) -> np.ndarray:
     return ((bits + ((bits >> 16) & 1) + 0x7FFF) >> 16).astype(np.uint16)
 
 
-def _serialize(weights: dict[str, np.ndarray]) -> bytes:
-    tensors = {
-        name: safetensors.TensorSpec(
-            dtype="bfloat16", shape=bits.shape, data_ptr=bits.ctypes.data, data_len=bits.nbytes
-        )
-        for name, bits in weights.items()
-    }
-    return bytes(safetensors.serialize(tensors, metadata={"format": "pt"}))
+def _write_weights(file: BinaryIO, tensors: Sequence[gguf.ReaderTensor], config: dict[str, Any]) -> None:
+    """Block by block in the form of safetensors, whose own writer wants all of them at once: a gigabyte here.
+
+    Source: "Format" in the README of safetensors: length of the header, header as JSON, then the values.
+    """
+    ordered = sorted(tensors, key=lambda tensor: hugging_face_name(tensor.name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for tensor in ordered:
+        start, end = end, end + BFLOAT16_BYTES * int(tensor.n_elements)
+        shape = [int(size) for size in reversed(tensor.shape)]
+        header[hugging_face_name(tensor.name)] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for tensor in ordered:
+        for values in tensor_values(tensor, config):
+            file.write(bfloat16(values).tobytes())
 
 
 def _shortest(value: float) -> float:

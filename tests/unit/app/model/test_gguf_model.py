@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.model.gguf_model import bfloat16, hugging_face_name, tensor_values
+from app.model.gguf_model import BLOCK_ROWS, bfloat16, hugging_face_name, tensor_values
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,16 @@ def test_query_and_key_rows_return_to_hugging_face_order(part: str, heads: int) 
     head_starts = range(0, heads * 8, 8)
     interleaved = rows[[start + half * 4 + row for start in head_starts for row in range(4) for half in range(2)]]
     tensor = SimpleNamespace(name=f"blk.0.{part}.weight", data=interleaved, tensor_type=gguf.GGMLQuantizationType.F32)
-    values = tensor_values(tensor, {"num_attention_heads": 6, "num_key_value_heads": 2})
+    (values,) = tensor_values(tensor, {"num_attention_heads": 6, "num_key_value_heads": 2})
     assert np.array_equal(values, rows)
 
 
-def test_other_rows_stay() -> None:
-    rows = np.arange(40, dtype=np.float32).reshape(8, 5)
+def test_other_rows_stay_and_come_in_blocks() -> None:
+    rows = np.arange(5 * BLOCK_ROWS + 15, dtype=np.float32).reshape(-1, 5)
     tensor = SimpleNamespace(name="blk.0.attn_v.weight", data=rows, tensor_type=gguf.GGMLQuantizationType.F32)
-    assert np.array_equal(tensor_values(tensor, {"num_attention_heads": 2, "num_key_value_heads": 2}), rows)
+    blocks = list(tensor_values(tensor, {"num_attention_heads": 2, "num_key_value_heads": 2}))
+    assert [len(block) for block in blocks] == [BLOCK_ROWS, 3]
+    assert np.array_equal(np.concatenate(blocks), rows)
 
 
 @pytest.mark.parametrize(
