@@ -19,7 +19,6 @@ from app.domain.errors import ConfigurationError
 from app.grid.absent import AbsentProvider
 from app.grid.providers import provider
 from app.ports import Engine, IntensityProvider, Meter, Queue, Task
-from app.services import installation
 from app.services.accounting import WINDOW_S, Accountant
 from app.services.context import Context
 from app.services.dispatch import ring
@@ -101,10 +100,9 @@ def _settle(owner: Worker, *, store: bool = False) -> None:
 
 @signals.worker_ready.connect
 def catch_up(sender: Any, **_: object) -> None:
-    """Compute the mixes at the start, instead of at the end of the first period, and say by which settings."""
+    """Compute the mixes at the start, instead of at the end of the first period."""
     if Queue.SCHEDULE in sender.app.amqp.queues.consume_from:
         ring(context(), Task.RECOMPUTE, "start")
-        installation.publish(context())
 
 
 @signals.worker_shutting_down.connect

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from app.ports import Task
-from app.services import deferral, directives, discovery, finalization, grid, reconciliation, validation
+from app.services import (
+    deferral,
+    directives,
+    discovery,
+    finalization,
+    grid,
+    installation,
+    reconciliation,
+    validation,
+)
 from workers import lifecycle
 from workers.celery import app
 
@@ -25,6 +34,7 @@ def refresh(_reason: str) -> None:
 
 @app.task(name=Task.RECOMPUTE)
 def recompute(_reason: str) -> None:
+    installation.publish(lifecycle.context())
     directives.recompute(lifecycle.context(), lifecycle.intensity_provider())
 
 

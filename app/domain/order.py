@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from app.domain.profile import Profile, of_floors
 from app.domain.workload import floor_of
 
+MOST_TOKENS = 2**31
+"""More than any model's context."""
+
 Key = TypeVar("Key")
 
 SYSTEM_ROLES = ("system", "developer")
@@ -67,7 +70,8 @@ def system_prompt(body: Mapping[str, Any]) -> str:
 def _answer_tokens(prompt: Prompt, prompt_tokens: float, expected: Mapping[tuple[str, int], float]) -> float:
     """By the profile, at most what the request allows; else what it allows; else as much as is asked."""
     allowed = prompt.body.get("max_completion_tokens") or prompt.body.get("max_tokens")
-    limit = float(allowed) if isinstance(allowed, int | float) else None
+    # A number in JSON may be longer than any float.
+    limit = float(min(max(allowed, 0), MOST_TOKENS)) if isinstance(allowed, int | float) else None
     mean = expected.get((prompt.workload, prompt.level), expected.get((floor_of(prompt.workload), prompt.level)))
     if mean is None:
         return prompt_tokens if limit is None else limit

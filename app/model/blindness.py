@@ -70,6 +70,8 @@ def _follow(statement: nodes.Node, names: dict[str, Kind]) -> None:
             _require(_kind(statement, names), at_most=Kind.PLAIN)
         case nodes.Macro() | nodes.CallBlock() | nodes.FilterBlock() | nodes.AssignBlock():
             raise _Looks  # what they print can be looked at
+        case nodes.EvalContextModifier():
+            raise _Looks  # autoescaping makes some characters longer
         case _:
             _follow_all(list(statement.iter_child_nodes()), names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from datetime import timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,6 +41,7 @@ class Accountant:
         self._worker = worker
         self._lock = threading.Lock()
         self._attribution = Attribution()
+        self._followed: set[str] = set()
         self._energy_j = meter.energy_j()
         # Durations by a clock that cannot be set; the wall clock only says when windows end.
         self._settled_at = self._stored_at = context.clock.monotonic()
@@ -54,6 +56,12 @@ class Accountant:
             log.warning("requests are charged by their time until PostgreSQL answers: %s", exc)
             return None
 
+    def follow(self, keys: Iterable[str]) -> None:
+        """These requests are about to run; what was used until now is not theirs."""
+        self.settle()
+        with self._lock:
+            self._followed.update(keys)
+
     def settle(self, *, store: bool = False) -> None:
         """Split what was used since the last call over the requests that ran; store the window when it is long enough.
 
@@ -67,6 +75,9 @@ class Accountant:
             self._energy_j, self._settled_at = energy_j, now
             self._idle += self._attribution.add_window(use, work, self._costs)
             self._window += use
+            for key in work.keys() - self._followed:
+                # Given up, and the engine has only now let go of it: no request pays for that.
+                self._attribution.take(key)
             if store or now - self._stored_at >= WINDOW_S:
                 self._store()
 
@@ -77,6 +88,7 @@ class Accountant:
     def charge(self, key: str) -> Use:
         """What the request `key` used, up to the last `settle`; it is forgotten afterwards."""
         with self._lock:
+            self._followed.discard(key)
             return self._attribution.take(key)
 
     def _store(self) -> None:

@@ -24,7 +24,7 @@ from app.services.accounting import Accountant
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
 from app.services.isolation import Isolation
-from app.services.leasing import LeasedShard, engine_request, lease
+from app.services.leasing import LeasedShard, engine_request, lease, lease_copy
 from app.services.pace import Hold, Pace
 from app.services.reconciliation import end_if_answered
 from app.store import requests, results, shards, sharing
@@ -71,31 +71,22 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
     Raises:
         EngineFailed: the engine is gone. The shard counts as lost by it.
     """
-    spare: str | None = shard_id
-    while spare is not None and _run(context, worker, spare):
-        spare = _spare(context, worker)
+    ended = _run(context, worker, shard_id)
+    while ended and worker.pace.is_starved and not worker.stopping.is_set():
+        # What waits may have been rung for elsewhere.
+        waiting = _waiting(context)
+        ended = _run(context, worker, waiting) if waiting else _run_copy(context, worker)
 
 
-def _spare(context: Context, worker: Worker) -> str | None:
-    """What an idle worker takes without being rung for: a shard whose bell rang elsewhere, or a copy of the slowest.
-
-    What runs already is not copied: it would end little sooner, and cost twice.
-    """
-    if worker.stopping.is_set() or not worker.pace.is_starved:
-        return None
-    settings, now = context.settings, context.clock.now()
+def _waiting(context: Context) -> str | None:
+    place, model = context.settings.place, context.settings.served_name
     with context.database.transaction() as connection:
-        place, model = settings.place, settings.served_name
-        waiting = shards.waiting(connection, place=place, model=model, limit=1, now=now, resend=None)
-        if waiting:
-            return waiting[0].id
-        return sharing.copy_slowest(
-            connection, place=place, model=model, owner=worker.name, at_once=worker.pace.slots, now=now
-        )
+        found = shards.waiting(connection, place=place, model=model, limit=1, now=context.clock.now(), resend=None)
+    return found[0].id if found else None
 
 
 def _run(context: Context, worker: Worker, shard_id: str) -> bool:
-    """Whether the shard was to be had."""
+    """Whether the shard was to be had and has ended."""
     alone = False
     while True:
         with worker.pace.hold(worker.stopping) as hold, worker.isolation.hold(alone=alone):
@@ -107,11 +98,17 @@ def _run(context: Context, worker: Worker, shard_id: str) -> bool:
             if not alone and is_suspect(_losses(context, shard_id)):
                 alone = True
                 continue
-            shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, smallest=worker.pace.smallest)
-            if shard is not None:
-                hold.took(len(shard.drawn))
-                _generate(context, worker, shard, hold)
-            return shard is not None
+            shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, pace=worker.pace)
+            return shard is not None and _generate(context, worker, shard, hold)
+
+
+def _run_copy(context: Context, worker: Worker) -> bool:
+    """Whether there was something to copy, and it has ended."""
+    with worker.pace.hold(worker.stopping) as hold, worker.isolation.hold(alone=False):
+        if worker.stopping.is_set():
+            return False
+        shard = lease_copy(context, owner=worker.name, pace=worker.pace)
+        return shard is not None and _generate(context, worker, shard, hold)
 
 
 def _losses(context: Context, shard_id: str) -> int:
@@ -119,17 +116,22 @@ def _losses(context: Context, shard_id: str) -> int:
         return shards.losses(connection, shard_id)
 
 
-def _generate(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> None:
+def _generate(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> bool:
+    """Whether the shard has ended, rather than been given up."""
+    hold.took(len(shard.drawn))
     if shard.was_cut:
         ring_for_shards(context)
-    worker.accountant.settle()
+    worker.accountant.follow(shard.drawn)
     try:
-        if _answer(context, worker, shard, hold):
+        ended = _answer(context, worker, shard, hold)
+        if ended:
             end_if_answered(context, shard.lease.shard.batch_id)
             ring_for_shards(context)
+        return ended
     except EngineUnavailable as exc:
         log.warning("shard %s waits: %s", shard.lease.shard.id, exc.message)
         give_back(context, shard, delay_s=UNAVAILABLE_S)
+        return False
     except EngineFailed:
         # Shards that wait for a place must not count as lost by an engine that was already gone.
         worker.stopping.set()
@@ -242,7 +244,10 @@ def give_back(context: Context, shard: LeasedShard, *, delay_s: float = 0.0) -> 
     """Return an unfinished shard at once, so that another worker need not wait for the lease to lapse."""
     release_at = context.clock.now() + timedelta(seconds=delay_s)
     with context.database.transaction() as connection:
-        shards.give_back(connection, shard.lease, release_at)
+        if shard.lease.shard.copy_of is None:
+            shards.give_back(connection, shard.lease, release_at)
+        elif shards.hold(connection, shard.lease):
+            sharing.end_copy(connection, shard.lease.shard.id)
 
 
 def _result(context: Context, shard: LeasedShard, completion: Completion, use: Use, price: Price) -> Result:

@@ -13,6 +13,7 @@ from app.domain.order import Prompt, expected_tokens, longest_first
 from app.domain.shard import fair_share
 from app.domain.workload import floor_of
 from app.services.context import Context
+from app.services.pace import Pace
 from app.settings import BUNDLED_MODEL, Settings
 from app.store import mixes, profiles, requests, shards, sharing
 from app.store.mixes import DirectiveMix
@@ -39,40 +40,63 @@ class LeasedShard:
     """Whether a part of it was left to others, who do not know of it yet."""
 
 
-def lease(context: Context, shard_id: str, *, owner: str, limit: int, smallest: int) -> LeasedShard | None:
+def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:
     """Take the shard and draw a level for each request that has no result yet; None if it is not to be had.
 
-    At most `limit` requests are taken, and fewer, but `smallest`, when little is left for several workers. The others
-    stay in a shard of their own.
+    At most `limit` requests are taken, and fewer when little is left for several workers, but no less than is worth a
+    lease. The others stay in a shard of their own.
     """
     settings, now = context.settings, context.clock.now()
+    own = {"place": settings.place, "model": settings.served_name}
     with context.database.transaction() as connection:
         found = shards.lease(
-            connection,
-            shard_id,
-            place=settings.place,
-            model=settings.served_name,
-            owner=owner,
-            now=now,
-            duration=settings.lease,
+            connection, shard_id, **own, owner=owner, at_once=pace.slots, now=now, duration=settings.lease
         )
         if found is None:
             return None
-        shard = found.shard
-        if shard.copy_of is None:
-            left = sharing.left(connection, place=settings.place, model=settings.served_name, owner=owner, now=now)
-            if left.others:
-                limit = min(limit, max(fair_share(left.requests + shard.requests, left.others + 1), smallest))
-            waiting, was_cut = _cut(connection, found, limit)
-        else:
-            waiting, was_cut = _unanswered(connection, shard), False
-        known = mixes.current(connection, shard.tenant_id, settings.zone, settings.served_name)
-        lengths = expected_tokens(profiles.all_of(connection, shard.tenant_id, settings.served_name))
+        left = sharing.left(connection, **own, owner=owner, now=now)
+        if left.others:
+            share = fair_share(left.requests + found.shard.requests, left.others + 1)
+            limit = min(limit, max(share, pace.smallest))
+        waiting, was_cut = _cut(connection, found, limit)
+        return _drawn(connection, settings, found, waiting, was_cut=was_cut)
+
+
+def lease_copy(context: Context, *, owner: str, pace: Pace) -> LeasedShard | None:
+    """The shard of another worker that is furthest from its end, from behind; None where that would not help.
+
+    What runs already is not copied: it would end little sooner, and cost twice.
+    """
+    settings, now = context.settings, context.clock.now()
+    with context.database.transaction() as connection:
+        found = sharing.copy_slowest(
+            connection,
+            place=settings.place,
+            model=settings.served_name,
+            owner=owner,
+            at_once=pace.slots,
+            now=now,
+            duration=settings.lease,
+        )
+        return _drawn(connection, settings, found, _unanswered(connection, found.shard)) if found else None
+
+
+def _drawn(
+    connection: Connection,
+    settings: Settings,
+    found: Lease,
+    waiting: Sequence[StoredRequest],
+    *,
+    was_cut: bool = False,
+) -> LeasedShard:
+    shard, model = found.shard, settings.served_name
+    known = mixes.current(connection, shard.tenant_id, settings.zone, model)
     # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
     current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
     drawn = {
         f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
     }
+    lengths = expected_tokens(profiles.all_of(connection, shard.tenant_id, model))
     order = longest_first({key: _prompt(one) for key, one in drawn.items()}, lengths)
     if shard.copy_of is not None:
         # The other worker began in front: where the two meet, the shard has ended.

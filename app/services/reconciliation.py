@@ -6,13 +6,14 @@ import logging
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import LOSSES_BEFORE_POISON, AfterLoss, Lines, after_loss
 from app.ports import Task
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_shards
-from app.store import batches, requests, results, shards
+from app.store import batches, requests, results, shards, sharing
 from app.store.requests import StoredRequest
 from app.store.shards import Shard
 
@@ -33,11 +34,20 @@ def _recover_lapsed(context: Context) -> None:
     now = context.clock.now()
     with context.database.transaction() as connection:
         for shard in shards.lapsed(connection, now):
-            unanswered = requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line)
-            _recover(context, connection, shard, unanswered)
+            try:
+                with connection.begin_nested():
+                    _recover(context, connection, shard)
+            except SQLAlchemyError:
+                # One shard must not keep the others from being recovered, tick after tick.
+                log.exception("shard %s cannot be recovered", shard.id)
 
 
-def _recover(context: Context, connection: Connection, shard: Shard, unanswered: Sequence[StoredRequest]) -> None:
+def _recover(context: Context, connection: Connection, shard: Shard) -> None:
+    if shard.copy_of is not None:
+        # Its lines are also another's.
+        sharing.end_copy(connection, shard.id)
+        return
+    unanswered = requests.unanswered(connection, shard.batch_id, shard.first_line, shard.last_line)
     losses = shard.losses + 1
     action = after_loss(losses=losses, unanswered=len(unanswered)) if unanswered else None
     log.warning("shard %s lost its worker, loss %d, %d unanswered: %s", shard.id, losses, len(unanswered), action)
@@ -47,33 +57,39 @@ def _recover(context: Context, connection: Connection, shard: Shard, unanswered:
         case AfterLoss.RETRY:
             shards.retry(connection, shard)
         case AfterLoss.HALVE:
-            half = len(unanswered) // 2
-            middle = unanswered[half].line
-            halves = (
-                Lines(shard.first_line, middle - 1, half),
-                Lines(middle, shard.last_line, len(unanswered) - half),
-            )
-            shards.close(connection, shard.id)
-            shards.add(
-                connection,
-                tenant=shard.tenant_id,
-                batch_id=shard.batch_id,
-                ranges=halves,
-                now=context.clock.now(),
-                place=shard.zone,
-                losses=losses,
-            )
+            _halve(context, connection, shard, unanswered, losses)
         case AfterLoss.POISON:
-            failed = results.fail_unanswered(
-                connection,
-                shard.batch_id,
-                code=POISON,
-                message=f"This request was given up: {LOSSES_BEFORE_POISON} workers died while it ran, the last alone "
-                "with it.",
-                now=context.clock.now(),
-                lines=(shard.first_line, shard.last_line),
-            )
-            shards.close(connection, shard.id, failed=failed)
+            _give_up(context, connection, shard)
+
+
+def _halve(
+    context: Context, connection: Connection, shard: Shard, unanswered: Sequence[StoredRequest], losses: int
+) -> None:
+    half = len(unanswered) // 2
+    middle = unanswered[half].line
+    halves = (Lines(shard.first_line, middle - 1, half), Lines(middle, shard.last_line, len(unanswered) - half))
+    shards.close(connection, shard.id)
+    shards.add(
+        connection,
+        tenant=shard.tenant_id,
+        batch_id=shard.batch_id,
+        ranges=halves,
+        now=context.clock.now(),
+        place=shard.zone,
+        losses=losses,
+    )
+
+
+def _give_up(context: Context, connection: Connection, shard: Shard) -> None:
+    failed = results.fail_unanswered(
+        connection,
+        shard.batch_id,
+        code=POISON,
+        message=f"This request was given up: {LOSSES_BEFORE_POISON} workers died while it ran, the last alone with it.",
+        now=context.clock.now(),
+        lines=(shard.first_line, shard.last_line),
+    )
+    shards.close(connection, shard.id, failed=failed)
 
 
 def _close_ended(context: Context) -> None:

@@ -74,7 +74,9 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
     bodies = select(*columns).join(written, new.c.line == written.c.line)
     kept = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
     statement = kept.returning(responses.c.line)
-    return frozenset(connection.execute(statement, {"rows": [_as_json(row) for row in rows]}).scalars())
+    # In line order: a shard and its copy write the same lines from both ends, and must not wait for each other.
+    ordered = [_as_json(row) for row in sorted(rows, key=lambda row: row.line)]
+    return frozenset(connection.execute(statement, {"rows": ordered}).scalars())
 
 
 def _as_json(row: Result) -> Mapping[str, Any]:
@@ -125,6 +127,7 @@ def fail_unanswered(
         requests.c.workload,
         *(literal(value, results.c[name].type) for name, value in constant.items()),
     ).where(requests.c.batch_id == batch_id, within, ~answered)
+    source = source.order_by(requests.c.line)
     names = ["batch_id", "line", "tenant_id", "workload", *constant]
     failed = insert(results).from_select(names, source).on_conflict_do_nothing().returning(results).cte("failed")
     bodies = select(

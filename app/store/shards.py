@@ -153,11 +153,14 @@ def lease(
     place: str = "",
     model: str,
     owner: str,
+    at_once: int = 1,
     now: datetime,
     duration: timedelta,
 ) -> Lease | None:
     """Take a pending shard of a batch in progress; None if it is not to be had (any more), or not in this zone or not
-    with this model."""
+    with this model, or if this worker runs a copy of it. `at_once` is how many requests the worker runs at a time."""
+    copy = shards.alias()
+    own_copy = select(copy.c.id).where(copy.c.copy_of == shards.c.id, copy.c.lease_owner == owner).exists()
     query = (
         select(*_SHARD, batches.c.endpoint)
         .join(batches, batches.c.id == shards.c.batch_id)
@@ -168,6 +171,7 @@ def lease(
             shards.c.release_at <= now,
             batches.c.status == BatchStatus.IN_PROGRESS,
             batches.c.model == model,
+            ~own_copy,
         )
         .with_for_update(of=shards, skip_locked=True)
     )
@@ -176,13 +180,10 @@ def lease(
         return None
     values = dict(row)
     endpoint = values.pop("endpoint")
-    lease_id = new_id("lease_")
-    connection.execute(
-        update(shards)
-        .where(shards.c.id == shard_id)
-        .values(state=ShardState.LEASED, lease_id=lease_id, lease_owner=owner, lease_expires_at=now + duration)
-    )
-    return Lease(id=lease_id, shard=Shard(**values), endpoint=endpoint)
+    lease = Lease(id=new_id("lease_"), shard=Shard(**values), endpoint=endpoint)
+    held = {"lease_id": lease.id, "lease_owner": owner, "lease_expires_at": now + duration, "lease_at_once": at_once}
+    connection.execute(update(shards).where(shards.c.id == shard_id).values(state=ShardState.LEASED, **held))
+    return lease
 
 
 def losses(connection: Connection, shard_id: str) -> int:

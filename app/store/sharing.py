@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import fields
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
-from app.store.shards import Shard, named
-from app.store.tables import batches, requests, shards
+from app.store.ids import new_id
+from app.store.shards import Lease, Shard, named
+from app.store.tables import batches, requests, results, shards
 
 _SHARED = ("batch_id", "tenant_id", "last_line", "created_at", "release_at", "start_by", "zone", "losses")
 """What both parts of a shard that is cut have in common."""
@@ -21,22 +23,35 @@ _SHARED = ("batch_id", "tenant_id", "last_line", "created_at", "release_at", "st
 def cut(connection: Connection, shard: Shard, *, at: int) -> None:
     """Leave the lines from `at` on to a shard of their own, which waits as this one has waited."""
     whole = shards.alias()
-    rest = (
-        select(func.count())
-        .where(requests.c.batch_id == shard.batch_id, requests.c.line.between(at, shard.last_line))
-        .scalar_subquery()
-    )
+    rest = connection.execute(_counted(shard, at)).mappings().one()
     values: Mapping[str, ColumnElement[Any]] = {
         "id": literal(named(shard.batch_id, at, shard.last_line, shard.losses)),
         "first_line": literal(at),
-        "requests": rest,
         "state": literal(ShardState.PENDING),
+        **{name: literal(number) for name, number in rest.items()},
         **{name: whole.c[name] for name in _SHARED},
     }
     source = select(*(value.label(name) for name, value in values.items())).where(whole.c.id == shard.id)
     connection.execute(insert(shards).from_select(list(values), source))
-    connection.execute(
-        update(shards).where(shards.c.id == shard.id).values(last_line=at - 1, requests=shards.c.requests - rest)
+    kept = {name: shards.c[name] - number for name, number in rest.items()}
+    connection.execute(update(shards).where(shards.c.id == shard.id).values(last_line=at - 1, **kept))
+
+
+def _counted(shard: Shard, at: int) -> Select[int, int, int]:
+    """Requests, and answers so far, from that line on: those to long ones came first, wherever they stand."""
+    good = results.c.status_code == 200
+    return (
+        select(
+            func.count().label("requests"),
+            func.count().filter(good).label("completed"),
+            func.count(results.c.line).filter(func.coalesce(~good, true())).label("failed"),
+        )
+        .select_from(
+            requests.outerjoin(
+                results, and_(results.c.batch_id == requests.c.batch_id, results.c.line == requests.c.line)
+            )
+        )
+        .where(requests.c.batch_id == shard.batch_id, requests.c.line.between(at, shard.last_line))
     )
 
 
@@ -80,23 +95,16 @@ def _of_others(query: Select[Any], place: str, model: str, owner: str) -> Select
     )
 
 
-def copy_slowest(
-    connection: Connection, *, place: str, model: str, owner: str, at_once: int, now: datetime
-) -> str | None:
-    """The id of a new copy of the shard that is furthest from its end, among those of workers that hold more than
-    `at_once` requests: more than runs, so that some still wait.
-
-    None where there is none that has no copy yet. Suspects are left alone.
-    """
+def _slowest(place: str, model: str, owner: str) -> Select[Any]:
     copy = shards.alias()
     unanswered = shards.c.requests - shards.c.completed - shards.c.failed
     behind = (
         _of_others(select(shards.c.lease_owner), place, model, owner)
         .group_by(shards.c.lease_owner)
-        .having(func.sum(unanswered) > at_once)
+        .having(func.sum(unanswered) > func.max(shards.c.lease_at_once))
     )
-    query = (
-        _of_others(select(shards), place, model, owner)
+    return (
+        _of_others(select(shards, batches.c.endpoint), place, model, owner)
         .where(
             shards.c.lease_owner.in_(behind),
             shards.c.losses == 0,
@@ -108,15 +116,50 @@ def copy_slowest(
         .order_by(unanswered.desc(), shards.c.id)
         .limit(1)
     )
-    row = connection.execute(query).mappings().first()
+
+
+def copy_slowest(
+    connection: Connection,
+    *,
+    place: str,
+    model: str,
+    owner: str,
+    at_once: int,
+    now: datetime,
+    duration: timedelta,
+) -> Lease | None:
+    """The lease of a new copy of the shard that is furthest from its end, among those of workers that hold more than
+    they run at once, so that some still wait.
+
+    None where there is none that has no copy yet. Suspects are left alone. A copy is born leased and never waits: when
+    it loses its worker, it ends.
+    """
+    row = connection.execute(_slowest(place, model, owner)).mappings().first()
     if row is None:
         return None
     copied = ("batch_id", "tenant_id", "first_line", "last_line", "requests", "start_by", "zone")
     values = {name: row[name] for name in copied} | {"id": f"{row['id']}+", "copy_of": row["id"]}
+    lease = Lease(id=new_id("lease_"), shard=_shard({**values, "losses": 0}), endpoint=row["endpoint"])
+    held = {"lease_id": lease.id, "lease_owner": owner, "lease_expires_at": now + duration, "lease_at_once": at_once}
     times = {"created_at": now, "release_at": now, "sent_at": now}
     # Two idle workers may have found the same one: one of them copies it.
-    statement = insert(shards).values(state=ShardState.PENDING, **values, **times).on_conflict_do_nothing()
-    return connection.execute(statement.returning(shards.c.id)).scalar()
+    statement = insert(shards).values(state=ShardState.LEASED, **values, **held, **times).on_conflict_do_nothing()
+    return lease if connection.execute(statement.returning(shards.c.id)).first() else None
+
+
+def _shard(values: Mapping[str, Any]) -> Shard:
+    return Shard(**{field.name: values[field.name] for field in fields(Shard)})
+
+
+def end_copy(connection: Connection, shard_id: str) -> None:
+    """A copy has lost its worker: what it answered counts for the shard that it copies, which may be copied anew."""
+    ended = delete(shards).where(shards.c.id == shard_id)
+    gone = ended.returning(shards.c.copy_of, shards.c.completed, shards.c.failed).cte("gone")
+    connection.execute(
+        update(shards)
+        .where(shards.c.id == gone.c.copy_of)
+        .values(completed=shards.c.completed + gone.c.completed, failed=shards.c.failed + gone.c.failed)
+    )
 
 
 def close_twin(connection: Connection, shard_id: str) -> None:

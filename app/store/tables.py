@@ -130,6 +130,8 @@ shards = Table(
     Column("lease_id", Text),
     Column("lease_owner", Text),
     time("lease_expires_at"),
+    # Requests that the owner of the lease runs at once.
+    Column("lease_at_once", Integer),
     Column("losses", Integer, nullable=False, server_default="0"),
     # A shard that is left at the end of a batch is also run from behind, by a worker that has nothing else to do.
     Column("copy_of", Text, ForeignKey("shards.id", ondelete="CASCADE")),

@@ -16,6 +16,7 @@ CHILDREN = {"results": "requests", "responses": "results"}
 
 def upgrade() -> None:
     _rekey("custom_id", "line", sa.Integer())
+    op.add_column("shards", sa.Column("lease_at_once", sa.Integer(), nullable=True))
     op.add_column("shards", sa.Column("copy_of", sa.Text(), nullable=True))
     op.create_foreign_key(op.f("fk_shards_copy_of"), "shards", "shards", ["copy_of"], ["id"], ondelete="CASCADE")
     op.create_index(
@@ -33,6 +34,7 @@ def downgrade() -> None:
     op.drop_index("ix_shards_copy_of", table_name="shards", postgresql_where=sa.text("copy_of IS NOT NULL"))
     op.drop_constraint(op.f("fk_shards_copy_of"), "shards", type_="foreignkey")
     op.drop_column("shards", "copy_of")
+    op.drop_column("shards", "lease_at_once")
     _rekey("line", "custom_id", sa.Text())
 
 

@@ -181,6 +181,7 @@ def test_known_costs_decide_who_pays_and_newer_ones_are_found(desks: Desks) -> N
 
         def shares() -> list[float]:
             worker.accountant.settle(store=True)
+            worker.accountant.follow(["short", "long"])
             asked = [
                 EngineRequest(key=key, endpoint="/v1/completions", body={"prompt": "w " * 50, "max_tokens": tokens})
                 for key, tokens in (("short", 10), ("long", 40))

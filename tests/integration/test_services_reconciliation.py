@@ -16,7 +16,8 @@ from app.domain.errors import EngineFailed
 from app.ports import Task
 from app.services import finalization, generation, reconciliation, validation
 from app.services.dispatch import QUEUE_DEPTH
-from app.store import batches, results
+from app.store import batches, results, sharing
+from app.store import shards as stored_shards
 from app.store.batches import Batch
 from tests.support.engine import EchoEngine
 from tests.support.factories import a_request, a_result, chat, line, set_cells, store_batch
@@ -163,6 +164,26 @@ def test_ticks_at_once_lose_a_lease_once(desk: Desk) -> None:
         list(pool.map(lambda _: reconciliation.reconcile(desk.context), range(12)))
     assert shards(desk) == [(1, 2, "pending", 1), (3, 4, "pending", 0)]
     assert sorted(desk.dispatcher.arguments(Task.GENERATE)) == [f"{batch.id}:1-2", f"{batch.id}:3-4"]
+
+
+def test_a_copy_that_loses_its_worker_ends_and_its_original_is_tried_again(desk: Desk) -> None:
+    """Over and over: the ids of what they become must not meet."""
+    batch = a_batch(desk, 8, [(1, 8)], poison=1)
+    settings, database = desk.context.settings, desk.context.database
+    terms = {"place": "", "model": settings.served_name, "at_once": 2, "duration": settings.lease}
+    for losses in (1, 2):
+        now = desk.clock.now()
+        with database.transaction() as connection:
+            assert stored_shards.lease(connection, f"{batch.id}:1-8", owner="first", now=now, **terms)
+            copy = sharing.copy_slowest(connection, owner="second", now=now, **terms)
+            assert (copy is not None) == (losses == 1), "a suspect was copied"
+        desk.clock.advance(seconds=settings.lease_s)
+        reconciliation.reconcile(desk.context)
+        assert shards(desk)[0] == (1, 8, "pending", 1) if losses == 1 else (1, 8, "done", 1)
+    assert desk.rows("SELECT id FROM shards WHERE state = 'pending' ORDER BY first_line") == [
+        f"{batch.id}:1-4~2",
+        f"{batch.id}:5-8~2",
+    ]
 
 
 def test_expiry_keeps_what_was_finished(desk: Desk, engine: EchoEngine) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, select, text, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import Lines, ShardState
-from app.store import plans, shards, sharing
+from app.store import plans, results, shards, sharing
 from app.store.batches import Batch
 from app.store.database import Database
+from app.store.shards import Lease
 from app.store.sharing import Left
 from app.store.tables import shards as table
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_request, shard_id, store_batch, take
+from tests.support.factories import MODEL, a_request, a_result, shard_id, store_batch, take
 from tests.support.waiting import eventually
 
 
@@ -36,8 +39,15 @@ def lines(connection: Connection) -> Sequence[tuple[int, int, int, str]]:
     return [tuple(row) for row in connection.execute(query)]
 
 
-def copied(connection: Connection, owner: str = "idle", place: str = "", at_once: int = 0) -> str | None:
-    return sharing.copy_slowest(connection, place=place, model=MODEL, owner=owner, at_once=at_once, now=NOON)
+def copy(connection: Connection, owner: str = "idle", place: str = "") -> Lease | None:
+    minute = timedelta(minutes=1)
+    return sharing.copy_slowest(connection, place=place, model=MODEL, owner=owner, at_once=4, now=NOON, duration=minute)
+
+
+def copied(connection: Connection, **terms: str) -> str | None:
+    """The id of the copy."""
+    lease = copy(connection, **terms)
+    return lease.shard.id if lease else None
 
 
 def left(connection: Connection, owner: str = "me", place: str = "") -> Left:
@@ -81,11 +91,47 @@ def test_the_shard_that_is_furthest_from_its_end_is_copied_once(connection: Conn
     batch = store_batch(connection, lines=9, ranges=[(1, 4), (5, 9)])
     slow, done_soon = take(connection, shard_id(batch, 1, 4), owner="a"), take(connection, shard_id(batch, 5, 9))
     put(connection, done_soon.shard.id, completed=3)
-    assert copied(connection) == f"{slow.shard.id}+"
+    lease = copy(connection)
+    assert lease is not None
+    assert lease.shard == replace(slow.shard, id=f"{slow.shard.id}+", copy_of=slow.shard.id)
+    assert lease.endpoint == slow.endpoint
     assert copied(connection) == f"{done_soon.shard.id}+"
     assert copied(connection) is None
-    copy = take(connection, f"{slow.shard.id}+", owner="idle").shard
-    assert (copy.first_line, copy.last_line, copy.copy_of) == (1, 4, slow.shard.id)
+
+
+def test_a_copy_that_loses_its_worker_counts_for_its_original_which_may_be_copied_anew(connection: Connection) -> None:
+    batch = store_batch(connection, lines=4, ranges=[(1, 4)])
+    slow = take(connection, shard_id(batch, 1, 4), owner="a")
+    put(connection, slow.shard.id, completed=1)
+    for _ in range(2):
+        lost = copied(connection)
+        assert lost is not None
+        put(connection, lost, completed=1, failed=0)
+        sharing.end_copy(connection, lost)
+    query = select(table.c.id, table.c.completed, table.c.failed)
+    assert [tuple(row) for row in connection.execute(query)] == [(slow.shard.id, 3, 0)]
+
+
+def test_who_runs_a_copy_cannot_have_its_original_too(connection: Connection) -> None:
+    batch = store_batch(connection, lines=4, ranges=[(1, 4)])
+    slow = take(connection, shard_id(batch, 1, 4), owner="a")
+    assert copied(connection, owner="b") is not None
+    shards.give_back(connection, slow, NOON)
+    terms = {"model": MODEL, "now": NOON, "duration": timedelta(minutes=1)}
+    assert shards.lease(connection, slow.shard.id, owner="b", **terms) is None
+    assert shards.lease(connection, slow.shard.id, owner="c", **terms) is not None
+
+
+def test_answers_go_with_the_lines_that_are_cut_off(connection: Connection) -> None:
+    """The long ones were answered first, wherever they stand."""
+    batch = store_batch(connection, lines=8, ranges=[(1, 8)])
+    lease = take(connection, shard_id(batch, 1, 8))
+    bad = a_result(batch, 7, status_code=None, error_code="late")
+    results.record(connection, [a_result(batch, 2), a_result(batch, 5), a_result(batch, 6, status_code=400), bad])
+    put(connection, lease.shard.id, completed=2, failed=2)
+    sharing.cut(connection, lease.shard, at=4)
+    query = select(table.c.first_line, table.c.requests, table.c.completed, table.c.failed).order_by(table.c.first_line)
+    assert [tuple(row) for row in connection.execute(query)] == [(1, 3, 1, 0), (4, 5, 1, 2)]
 
 
 @pytest.mark.parametrize("cells", [{"losses": 1}, {"completed": 6, "failed": 2}, {"lease_owner": "idle"}])
@@ -116,10 +162,12 @@ def test_only_leased_shards_of_the_zone_in_batches_in_progress_are_copied(connec
 
 
 def test_a_worker_all_of_whose_requests_run_is_left_alone(connection: Connection, batch: Batch) -> None:
-    slow = take(connection, shard_id(batch, 1, 8), owner="a")
-    take(connection, shard_id(batch, 9, 12), owner="a")
-    assert copied(connection, at_once=12) is None
-    assert copied(connection, at_once=11) == f"{slow.shard.id}+"
+    slow = take(connection, shard_id(batch, 1, 8), owner="a", at_once=12)
+    take(connection, shard_id(batch, 9, 12), owner="a", at_once=12)
+    assert copied(connection) is None
+    put(connection, slow.shard.id, lease_at_once=11)
+    put(connection, shard_id(batch, 9, 12), lease_at_once=11)
+    assert copied(connection) == f"{slow.shard.id}+"
 
 
 def test_a_copy_is_not_planned(connection: Connection, batch: Batch) -> None:
@@ -134,14 +182,13 @@ def test_a_lease_knows_its_twin(connection: Connection, batch: Batch) -> None:
     held = shards.hold(connection, first)
     assert held is not None
     assert held.twin is None
-    copy = copied(connection)
-    assert copy is not None
-    second = take(connection, copy, owner="idle")
-    for lease, twin in ((first, copy), (second, first.shard.id)):
+    second = copy(connection)
+    assert second is not None
+    for lease, twin in ((first, second.shard.id), (second, first.shard.id)):
         held = shards.hold(connection, lease)
         assert held is not None
         assert held.twin == twin
-    shards.close(connection, copy)
+    shards.close(connection, second.shard.id)
     assert shards.hold(connection, second) is None
     assert shards.hold(connection, first) is not None
 
@@ -152,13 +199,13 @@ def test_of_twenty_idle_workers_one_copies_a_shard(database: Database) -> None:
         take(connection, shard_id(batch, 1, 2))
     together = threading.Barrier(20)
 
-    def copy(number: int) -> str | None:
+    def copy_as(number: int) -> str | None:
         together.wait(timeout=20)
         with database.transaction() as connection:
             return copied(connection, owner=f"idle-{number}")
 
     with ThreadPoolExecutor(20) as pool:
-        found = [copy for copy in pool.map(copy, range(20)) if copy]
+        found = [copy for copy in pool.map(copy_as, range(20)) if copy]
     assert found == [f"{shard_id(batch, 1, 2)}+"]
 
 
@@ -170,11 +217,11 @@ def test_a_shard_whose_worker_writes_just_now_is_copied(database: Database) -> N
         with database.transaction() as writing:
             assert shards.hold(writing, lease) is not None
 
-            def copy() -> str | None:
+            def copy_it() -> str | None:
                 with database.transaction() as connection:
                     return copied(connection)
 
-            waiting = pool.submit(copy)
+            waiting = pool.submit(copy_it)
             blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
             eventually(lambda: writing.execute(text(blocked)).scalar() == 1)
         assert waiting.result(timeout=20) == f"{shard_id(batch, 1, 2)}+"

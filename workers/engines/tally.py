@@ -64,5 +64,5 @@ def tokens_of(completion: Completion) -> Tokens:
     usage = completion.body.get("usage")
     details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    computed = completion.prompt_tokens - (cached if isinstance(cached, int) else 0)
+    computed = completion.prompt_tokens - (max(cached, 0) if isinstance(cached, int) else 0)
     return Tokens(prefill=max(computed, 0), decode=completion.completion_tokens)

@@ -115,3 +115,9 @@ def test_every_request_once_groups_whole_and_each_time_the_same(prompts: list[Pr
     changes = sum(before != after for before, after in pairwise(systems))
     assert changes == max(len(set(systems)) - 1, 0)
     assert order(prompts, **expected) == found
+
+
+@pytest.mark.parametrize("limit", [10**400, -(10**400), -5, 1e308, True])
+def test_any_number_that_json_can_hold_is_a_limit(limit: float) -> None:
+    assert order([prompt(max_tokens=limit), prompt(max_tokens=3, level=1)]) in ([0, 1], [1, 0])
+    assert order([prompt(max_tokens=limit), prompt(max_tokens=3)], mail0=5) in ([0, 1], [1, 0])

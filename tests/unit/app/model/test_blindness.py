@@ -59,6 +59,7 @@ def in_loop(statement: str) -> str:
         in_loop("{% if loop.changed(m.content) %}x{% endif %}"),
         in_loop("{% set c %}{{ m.content }}{% endset %}{% if c == 'x' %}x{% endif %}"),
         in_loop("{% for letter in m.content %}x{% endfor %}"),
+        in_loop("{% autoescape true %}{{ m.content }}{% endautoescape %}"),
         "{% macro f(m) %}{% if m.content == 'x' %}x{% endif %}{% endmacro %}{{ f(messages[0]) }}",
         "{{ messages }}",
         "{{ messages | map(attribute='content') | join }}",
