@@ -18,7 +18,7 @@ install: .venv/.installed
 	  || { echo "Sprout needs Python 3.11 or newer: install it, or name one with make PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "$(PYTHON) cannot make virtual environments: apt install python3.11-venv" >&2; exit 1; }
-	@echo "Installing into .venv: about 2.5 GB, some minutes."
+	@echo "Installing into .venv: about 3 GB, some minutes."
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP) install --no-deps '$(TORCH)' 2>/dev/null \
 	  || $(PIP) install --no-deps --index-url $(TORCH_INDEX) '$(TORCH)' \

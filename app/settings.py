@@ -92,7 +92,9 @@ class Settings(BaseSettings):
     )
     placement: Placement | None = Field(None, description="system or user; unset: what suits the model")
     xi: float = Field(0.1, ge=0, le=1, description="quality that may be given up in the dirtiest hour")
-    floor_mode: FloorMode = Field(FloorMode.PER_WORKLOAD, description="whose quality the floor keeps")
+    floor_mode: FloorMode = Field(
+        FloorMode.PER_WORKLOAD, description="`per-workload`, `aggregate` or `service`: whose quality the floor keeps"
+    )
     confidence: float = Field(
         CONFIDENCE,
         ge=0.5,
@@ -107,7 +109,9 @@ class Settings(BaseSettings):
         604_800.0, gt=0, description="age at which a request counts half in the mean use of its workload and level"
     )
     kept_at_l0: float = Field(0.01, ge=0, le=1, description="share of requests kept at L0 to measure savings")
-    prior: Literal["none", "paper"] = Field("none", description="beliefs that stand in until there are verdicts")
+    prior: Literal["none", "paper"] = Field(
+        "none", description="`none` or `paper`: beliefs that stand in until there are verdicts"
+    )
     period_s: float = Field(3600.0, gt=0, description="how often the directive mix is recomputed")
 
     discovery: bool = Field(True, description="tell classes of prompts apart by their text")
@@ -123,7 +127,7 @@ class Settings(BaseSettings):
         description="energy to move data to another zone; 0.06 is Aslan et al.'s for 2015, an upper bound by now",
     )
     intensity_provider: Literal["static", "trace", "electricity_maps", "watttime", "uk"] = Field(
-        "static", description="source of carbon intensity"
+        "static", description="`static`, `trace`, `electricity_maps`, `watttime` or `uk`: source of carbon intensity"
     )
     electricity_maps_token: SecretStr | None = Field(None, description="auth token of Electricity Maps")
     watttime_user: str | None = Field(None, description="user of WattTime")

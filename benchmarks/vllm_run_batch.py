@@ -59,6 +59,8 @@ async def timed(warm: str, source: str, target: str, options: Sequence[str]) -> 
 
 
 def main() -> None:
+    if len(sys.argv) < 5 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     warm, source, target, times, *options = sys.argv[1:]
     Path(times).write_text(json.dumps(asyncio.run(timed(warm, source, target, options))))
 

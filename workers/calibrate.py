@@ -8,7 +8,7 @@ from contextlib import closing
 
 from app.composition import build_context
 from app.domain.errors import SproutError
-from app.services.calibration import Bench, calibrate, lines, refuse_company
+from app.services.calibration import Bench, calibrate, is_good, lines
 from app.settings import load
 from workers.lifecycle import build_engine, build_meter
 
@@ -17,12 +17,12 @@ def main() -> None:
     settings = load()
     context = build_context(settings)
     try:
-        refuse_company(context)
         with closing(build_engine(settings)) as engine:
             bench = Bench(context=context, engine=engine, meter=build_meter(context, engine))
             found = calibrate(bench, phases=int(sys.argv[1]), report=lambda line: print(line, flush=True))
         for line in lines(found):
             print(line, flush=True)
+        sys.exit(0 if is_good(found) else 1)
     except SproutError as exc:
         print(f"sprout: {exc.message}", flush=True)
         sys.exit(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import click
 
@@ -15,11 +17,12 @@ from app.embedded import tether
 from app.embedded.home import Home
 from app.embedded.logs import log_path, open_log
 from app.embedded.postgres import EmbeddedPostgres
-from app.services.calibration import LEAST_PHASES, PHASE_S, phases_in
+from app.services.calibration import LEAST_PHASES, PHASE_S, phases_in, refuse_company
 from app.settings import Settings, load
 from app.store import migrate
 from app.store.database import Database
 
+LEAST_MINUTES = math.ceil(LEAST_PHASES * PHASE_S / 60)
 NAME = "calibrate"
 """Of its log."""
 NO_BROKER = "memory://"
@@ -29,10 +32,10 @@ NO_BROKER = "memory://"
 @click.command()
 @click.option(
     "--minutes",
-    type=click.FloatRange(LEAST_PHASES * PHASE_S / 60, 60),
+    type=click.FloatRange(LEAST_MINUTES, 60),
     default=7.0,
     show_default=True,
-    help="How long to measure, apart from loading the model. Longer is more exact.",
+    help="How long to measure, apart from loading the model: two windows of each kind take 5. Longer is more exact.",
 )
 def calibrate(minutes: float) -> None:
     """Measure what a token of a prompt, a token of an answer and an idle second cost on this machine.
@@ -48,6 +51,8 @@ def calibrate(minutes: float) -> None:
     home = Home(settings.home)
     home.lock()
     with _database(settings, home) as url:
+        if settings.database_url is not None:
+            _refuse_company(url)
         environment = dict(
             os.environ,
             SPROUT_HOME=str(home.path),
@@ -66,6 +71,15 @@ def calibrate(minutes: float) -> None:
             )
         status = process.wait()
     sys.exit(status)
+
+
+def _refuse_company(url: str) -> None:
+    """With a database of one's own; the stack of SPROUT_HOME cannot run while its folder is locked."""
+    database = Database(url)
+    try:
+        refuse_company(database, datetime.now(UTC))
+    finally:
+        database.close()
 
 
 @contextmanager

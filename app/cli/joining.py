@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.domain.errors import ConfigurationError
+from app.embedded.home import Home
 from app.services import installation
 from app.settings import load
 from app.store import installation as stored
@@ -29,18 +30,31 @@ def join(environment: MutableMapping[str, str]) -> None:
         ConfigurationError: a URL is missing, the database is not an installation's, or the zone is not one of its.
         ServiceUnavailable: PostgreSQL does not answer.
     """
-    url = load().database_url
-    if url is None:
-        raise ConfigurationError("SPROUT_DATABASE_URL is not set: name the installation's PostgreSQL.")
-    if load().broker_url is None:
-        raise ConfigurationError("SPROUT_BROKER_URL is not set: name the installation's Redis or Valkey.")
-    with _opened(url.get_secret_value()) as database:
+    for name in ("database_url", "broker_url"):
+        if getattr(load(), name) is None:
+            environment[f"SPROUT_{name.upper()}"] = _of_the_stack_here(name)
+    load.cache_clear()
+    with _opened(environment["SPROUT_DATABASE_URL"]) as database:
         found = _published(database)
     _check_zone(environment.get("SPROUT_ZONE"), found)
     for line in _differences(found, environment):
         click.echo(f"sprout: {line}", err=True)
     environment.update(installation.variables(found, environment))
     load.cache_clear()
+
+
+def _of_the_stack_here(name: str) -> str:
+    """A URL of the stack that `sprout up` runs on SPROUT_HOME.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    stack = Home(load().home).read_stack()
+    if stack is None or name not in stack.urls:
+        raise ConfigurationError(
+            f"SPROUT_{name.upper()} is not set, and no `sprout up` runs on {load().home}: name the installation's."
+        )
+    return stack.urls[name]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count, cycle
 
 from sqlalchemy import Connection
@@ -23,6 +23,7 @@ from app.services.context import Context
 from app.settings import Settings
 from app.store import calibrations, windows
 from app.store.calibrations import Calibration, Setup
+from app.store.database import Database
 
 WINDOW_S = 30.0
 """On a processor a step of the engine takes up to seconds, and the tokens of a prompt count when all of it is done: in
@@ -84,12 +85,15 @@ def known_costs(connection: Connection, settings: Settings, basis: EnergyBasis) 
     return found.costs if found else None
 
 
-def refuse_company(context: Context) -> None:
+def refuse_company(database: Database, now: datetime) -> None:
     """Raises Conflict: a generation worker on this machine would disturb the measurement, or be disturbed."""
-    with context.database.transaction() as connection:
-        worker = windows.worked_on(connection, platform.node(), context.clock.now() - SEEN)
+    with database.transaction() as connection:
+        worker = windows.worked_on(connection, platform.node(), now - SEEN)
     if worker is not None:
-        raise Conflict(f"The worker {worker} runs on this machine: stop it, wait a minute, and calibrate again.")
+        raise Conflict(
+            f"The worker {worker} was at work on this machine within the last minute: stop it, and calibrate a minute "
+            "later."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +171,8 @@ class Bench:
 
 
 def calibrate(bench: Bench, *, phases: int, report: Callable[[str], None]) -> Calibration:
-    """Measure, fit two thirds of it, hold it against the rest, and store what came of it. `report` gets a line a phase.
+    """Measure, fit two thirds of it, hold it against the rest, and store what came of it if that is good enough to go
+    by. `report` gets a line a phase.
 
     Raises:
         CalibrationFailed: there is too little to fit.
@@ -188,9 +193,15 @@ def calibrate(bench: Bench, *, phases: int, report: Callable[[str], None]) -> Ca
         windows=len(fitted) + len(held_out),
         measured_at=context.clock.now(),
     )
-    with context.database.transaction() as connection:
-        calibrations.add(connection, found)
+    if is_good(found):
+        with context.database.transaction() as connection:
+            calibrations.add(connection, found)
     return found
+
+
+def is_good(found: Calibration) -> bool:
+    """Whether it foretells windows that it has not seen well enough to be kept."""
+    return found.error.median <= WANTED_ERROR
 
 
 def lines(found: Calibration) -> Iterator[str]:
@@ -204,10 +215,10 @@ def lines(found: Calibration) -> Iterator[str]:
         f"The energy of windows that took no part in the fit is predicted to {found.error.median:.1%} (median) and "
         f"{found.error.worst:.1%} (worst), {found.windows} windows in all."
     )
-    if found.error.median > WANTED_ERROR:
+    if not is_good(found):
         yield (
-            f"That is more than {WANTED_ERROR:.0%}: see that nothing else runs on this machine, and measure for longer "
-            "with --minutes."
+            f"That is more than {WANTED_ERROR:.0%}, so nothing is kept: see that nothing else runs on this machine, "
+            "and measure for longer with --minutes."
         )
 
 

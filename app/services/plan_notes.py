@@ -79,7 +79,7 @@ def unserved(settings: Settings, model: str, served: Sequence[str]) -> str | Non
     if model in served:
         return None
     if not served and model == settings.home_model:
-        return f"No worker that serves {model} is seen: it starts by itself once one has loaded the model."
+        return f"No worker that serves {model} is seen yet; one that starts loads the model first. It starts by itself."
     seen = f"those that are seen serve {', '.join(served)}" if served else "none is seen at all"
     return (
         f"No worker serves the model {model}; {seen}. It starts by itself once there is one: start a worker with "

@@ -13,6 +13,7 @@ from app import settings
 from app.cli import joining
 from app.cli.joining import join
 from app.domain.errors import ConfigurationError
+from app.embedded.home import Home
 from app.services import installation
 from app.settings import BUNDLED_MODEL, Settings
 from app.store import installation as stored
@@ -180,10 +181,23 @@ def test_a_database_that_is_no_installation_s_is_named(
         join(environment)
 
 
-@pytest.mark.parametrize(
-    ("variable", "server"), [("SPROUT_DATABASE_URL", "PostgreSQL"), ("SPROUT_BROKER_URL", "Redis or Valkey")]
-)
-def test_a_worker_without_one_of_the_urls_is_told(environment: dict[str, str], variable: str, server: str) -> None:
+@pytest.mark.parametrize("variable", ["SPROUT_DATABASE_URL", "SPROUT_BROKER_URL"])
+def test_a_worker_without_one_of_the_urls_is_told(environment: dict[str, str], variable: str) -> None:
     del environment[variable]
-    with pytest.raises(ConfigurationError, match=f"{variable} is not set: name the installation's {server}"):
+    with pytest.raises(ConfigurationError, match=f"{variable} is not set, and no `sprout up` runs on"):
         join(environment)
+
+
+def test_a_worker_beside_a_stack_finds_it(database: Database, environment: dict[str, str], tmp_path: Path) -> None:
+    publish(database, tmp_path, zone="GB")
+    url = environment.pop("SPROUT_DATABASE_URL")
+    del environment["SPROUT_BROKER_URL"]
+    with pytest.raises(ConfigurationError, match=rf"no `sprout up` runs on {tmp_path}: name the installation's"):
+        settings_after(environment)
+    home = Home(tmp_path)
+    home.lock()
+    home.publish(api_url="http://127.0.0.1:1", database_url=url, broker_url="redis://here")
+    found = settings_after(environment)
+    assert found.zone == "GB"
+    assert found.broker_url is not None
+    assert found.broker_url.get_secret_value() == "redis://here"

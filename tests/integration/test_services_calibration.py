@@ -69,17 +69,32 @@ def test_the_costs_are_found_stored_and_told(desks: Desks, priced: PricedEngine)
     assert "measure for longer" not in text
 
 
+def test_costs_that_foretell_too_little_are_not_kept(
+    desks: Desks, priced: PricedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "WANTED_ERROR", 0.0)
+    context = replace(desks.desk(shard_size=8).context, clock=SystemClock())
+    bench = Bench(context=context, engine=priced, meter=priced, window_s=0.1, filling_s=0.02)
+    found = calibration.calibrate(bench, phases=LEAST_PHASES, report=lambda _: None)
+    assert not calibration.is_good(found)
+    assert "nothing is kept" in "\n".join(calibration.lines(found))
+    with context.database.transaction() as connection:
+        assert calibration.known_costs(connection, context.settings, "modelled") is None
+
+
 def test_a_worker_on_this_machine_is_company(desks: Desks) -> None:
     desk = desks.desk()
-    calibration.refuse_company(desk.context)
+    calibration.refuse_company(desk.context.database, desk.clock.now())
     desk.see(worker="generator@elsewhere")
-    calibration.refuse_company(desk.context)
+    calibration.refuse_company(desk.context.database, desk.clock.now())
     machine = calibration.setup(desk.context.settings, "modelled").machine
     desk.see(worker=f"generator@{machine}")
-    with pytest.raises(Conflict, match=f"generator@{machine} runs on this machine: stop it"):
-        calibration.refuse_company(desk.context)
+    with pytest.raises(
+        Conflict, match=f"generator@{machine} was at work on this machine within the last minute: stop it"
+    ):
+        calibration.refuse_company(desk.context.database, desk.clock.now())
     desk.clock.advance(seconds=120)
-    calibration.refuse_company(desk.context)
+    calibration.refuse_company(desk.context.database, desk.clock.now())
 
 
 def test_minutes_are_phases_and_never_too_few() -> None:

@@ -100,7 +100,7 @@ def test_without_any_worker_too(desk: Desk) -> None:
     assert f"No worker serves the model {OTHER}; none is seen at all." in plan_of(desk, batch.id)["reason"]
     plan = plan_of(desk, own.id)
     assert (plan["waits_for_worker"], plan["reason"]) == (
-        True, f"No worker that serves {MODEL} is seen: it starts by itself once one has loaded the model.",
+        True, f"No worker that serves {MODEL} is seen yet; one that starts loads the model first. It starts by itself.",
     )  # fmt: skip
 
 

@@ -42,9 +42,9 @@ BAD = {
     ),
     "a line of more than 1 MB": (json.dumps(line("a", "x" * 1_000_000)) + "\n", "Line 1: the line has 1000"),
     "a prompt over the context": (json.dumps(line("a", "word " * 9000)) + "\n", "and the model's context is 8192"),
-    "a missing model": (
-        json.dumps(line("a", "a", model="gpt-9")) + "\n",
-        f'no worker serves the model "gpt-9": use {MODEL}',
+    "two models": (
+        json.dumps(line("a", "a")) + "\n" + json.dumps(line("b", "b", model="gpt-9")) + "\n",
+        f'Line 2: the model is "gpt-9" but the first line names "{MODEL}": a batch runs on one model',
     ),
 }  # fmt: skip
 
