@@ -23,6 +23,8 @@ from tests.support.stack import RunningStack
 from tests.support.waiting import eventually
 
 GENERATOR, VALKEY = "--hostname=generator@", "valkey-server"
+NUMBER = 150
+"""Of requests: more than the engine runs at once."""
 
 
 def start_batch(stack: RunningStack, source: Path, **metadata: str) -> str:
@@ -51,25 +53,35 @@ def download(stack: RunningStack, file_id: str, target: Path) -> list[dict[str, 
     return read_lines(target)
 
 
+def below(stack: RunningStack, mark: str) -> list[int]:
+    """The processes below the child with `mark`; none while there is no such child."""
+    try:
+        pid = stack.pid(mark)
+        return [process.pid for process in psutil.Process(pid).children(recursive=True)] if pid else []
+    except psutil.NoSuchProcess:
+        return []
+
+
 def kill(stack: RunningStack, mark: str) -> list[int]:
     """Kill the child with `mark` with -9; the processes that were below it."""
     pid = stack.pid(mark)
     assert pid is not None
-    below = [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    orphans = below(stack, mark)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: gone(pid))
-    return below
+    return orphans
 
 
 @pytest.mark.model
 @pytest.mark.timeout(420)
 def test_a_batch_survives_killed_workers_and_a_killed_broker(vllm_stack: RunningStack, tmp_path: Path) -> None:
-    questions = gsm8k_questions(200)
-    lines = [line(f"gsm-{number}", question, max_tokens=64) for number, question in enumerate(questions)]
+    questions = gsm8k_questions(NUMBER)
+    lines = [line(f"gsm-{number}", question, max_tokens=48) for number, question in enumerate(questions)]
     batch_id = start_batch(vllm_stack, write_lines(tmp_path / "in.jsonl", lines))
 
-    for killed_after in (10, 80):
+    for killed_after in (10, 60):
         eventually(lambda: answered(vllm_stack, batch_id) > killed_after, within_s=120)  # noqa: B023
+        eventually(lambda: below(vllm_stack, GENERATOR), within_s=60)
         engines = kill(vllm_stack, GENERATOR)
         assert engines, "the engine core runs below its worker"
         for pid in engines:
@@ -81,10 +93,10 @@ def test_a_batch_survives_killed_workers_and_a_killed_broker(vllm_stack: Running
 
     eventually(lambda: state(vllm_stack, batch_id)["status"] == "completed", within_s=240)
     ended = state(vllm_stack, batch_id)
-    assert ended["request_counts"] == {"total": 200, "completed": 200, "failed": 0}
+    assert ended["request_counts"] == {"total": NUMBER, "completed": NUMBER, "failed": 0}
     assert ended["error_file_id"] is None
     found = download(vllm_stack, ended["output_file_id"], tmp_path / "out.jsonl")
-    assert [answer["custom_id"] for answer in found] == [f"gsm-{number}" for number in range(200)]
+    assert [answer["custom_id"] for answer in found] == [f"gsm-{number}" for number in range(NUMBER)]
     cores = [process for process in vllm_stack.processes() if "EngineCore" in " ".join(process.cmdline())]
     assert len(cores) <= 1
 
