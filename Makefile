@@ -7,7 +7,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-model test-rehearsal test-others lint types imports clean
+.PHONY: install demo test test-model test-rehearsal test-system test-others lint types imports clean
 
 install: .venv/.installed
 
@@ -45,10 +45,11 @@ demo: install
 	rm -rf demo-output && mkdir demo-output
 	$(BIN)/sprout summarize examples/documents -o demo-output/summaries.jsonl
 
-# Two halves at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for
-# the cores. `.venv/bin/pytest` alone runs everything in one process.
+# Parts at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for the
+# cores. The others wait more than they compute. `.venv/bin/pytest` alone runs everything in one process.
 test: install
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) test-model test-rehearsal test-others
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) \
+	  test-model test-system test-rehearsal test-others
 
 test-model: install
 	$(BIN)/pytest -m model
@@ -56,8 +57,11 @@ test-model: install
 test-rehearsal: install
 	$(BIN)/pytest -m rehearsal
 
+test-system: install
+	$(BIN)/pytest -m 'not model and not rehearsal' tests/system
+
 test-others: install
-	$(BIN)/pytest -m 'not model and not rehearsal'
+	$(BIN)/pytest -m 'not model and not rehearsal' --ignore=tests/system
 
 lint: install
 	$(BIN)/ruff check .
