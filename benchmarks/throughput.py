@@ -37,7 +37,7 @@ from app.model.bundled import MODEL_NAME, prepare
 Run = dict[str, Any]
 WARM = 8
 """Questions, from the end of the data set, that are answered before the clock starts."""
-POLL_S = 0.25
+POLL_S = 1.0
 ROLES = ("uvicorn", "beat", "scheduler@", "generator@", "flower", "postgres", "valkey")
 ENGINE = {
     "dtype": "bfloat16",

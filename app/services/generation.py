@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 UNAVAILABLE_S = 10.0
 """A shard waits this long before a remote engine that could not be reached is tried again."""
-GROUP_S = 1.0
-"""Results are recorded, and the lease renewed, about this often."""
+GROUP_S = 2.0
+"""Results are recorded, and the lease renewed, about this often; more often where leases are short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +167,8 @@ def _answer(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) ->
     left = len(inputs)
     if not left:
         return record(context, worker, shard, (), done=True) is Standing.ENDED
-    timeout_s = context.settings.request_timeout_s
-    with closing(worker.engine.generate(inputs, timeout_s=timeout_s, wait_s=GROUP_S)) as groups:
+    timeout_s, wait_s = context.settings.request_timeout_s, min(GROUP_S, context.settings.lease_s / 4)
+    with closing(worker.engine.generate(inputs, timeout_s=timeout_s, wait_s=wait_s)) as groups:
         for group in groups:
             left -= len(group)
             standing = record(context, worker, shard, group, done=not left)

@@ -32,8 +32,11 @@ class StreamingEngine(ABC):
     `super().__init__`, because that opens the engine.
     """
 
-    def __init__(self, *, name: str, slots: int) -> None:
+    def __init__(self, *, name: str, slots: int, ahead: int = 0) -> None:
+        """`slots` requests run at once, and `ahead` more may be handed to an engine that has a queue of its own."""
         self._slots = Slots(slots)
+        self._ahead = ahead
+        self._door = asyncio.Semaphore(slots + ahead)
         self.tally = Tally()
         self._lock = threading.Lock()
         self._closed = False
@@ -129,12 +132,15 @@ class StreamingEngine(ABC):
         self, requests: Sequence[EngineRequest], timeout_s: float, deliver: Callable[[Completion | EngineFailed], None]
     ) -> None:
         async def answer_one(request: EngineRequest) -> None:
-            async with self._slots.hold(request.key, _places(request)):
+            async with self._door:
+                early = self._begin(request, timeout_s)
                 try:
-                    outcome = await self._outcome(request, timeout_s)
-                    if isinstance(outcome, Completion):
-                        self.tally.reach(request.key, tokens_of(outcome))
+                    async with self._slots.hold(request.key, _places(request)):
+                        outcome = await self._outcome(request, timeout_s, early)
+                        if isinstance(outcome, Completion):
+                            self.tally.reach(request.key, tokens_of(outcome))
                 finally:
+                    await _let_go(early)
                     self.tally.end(request.key)
             deliver(outcome)
 
@@ -148,12 +154,23 @@ class StreamingEngine(ABC):
         finally:
             self._calls.discard(call)
 
-    async def _outcome(self, request: EngineRequest, timeout_s: float) -> Completion | EngineFailed:
+    def _begin(self, request: EngineRequest, timeout_s: float) -> asyncio.Task[Completion] | None:
+        """The request's answer on its way, for an engine with a queue of its own before its running batch.
+
+        Else nothing would wait there when a request ends, and the batch would not be full until the next one has come.
+        """
+        if not self._ahead or request.body.get("stream"):
+            return None
+        return asyncio.create_task(self.answer(request, timeout_s))
+
+    async def _outcome(
+        self, request: EngineRequest, timeout_s: float, early: asyncio.Task[Completion] | None
+    ) -> Completion | EngineFailed:
         if request.body.get("stream"):
             return refusal(request.key, 400, "A batch cannot stream: leave `stream` out.", param="stream")
         try:
             async with asyncio.timeout(timeout_s) as limit:
-                return await self.answer(request, timeout_s)
+                return await (early or self.answer(request, timeout_s))
         except EngineFailed as exc:
             return exc
         except Exception as exc:
@@ -163,6 +180,12 @@ class StreamingEngine(ABC):
             # Whatever is wrong with one line must not end the others.
             logger.exception("Request %s failed inside the engine.", request.key)
             return refusal(request.key, 500, f"The engine could not answer: {exc!r}.", kind="server_error")
+
+
+async def _let_go(early: asyncio.Task[Completion] | None) -> None:
+    if early is not None and not early.done():
+        early.cancel()
+        await asyncio.gather(early, return_exceptions=True)
 
 
 def refusal(

@@ -77,7 +77,7 @@ class VllmEngine(StreamingEngine):
         self._core: psutil.Process | None = None
         self._core_busy_s = 0.0
         self._progress = VllmProgress(self._states, lambda key, tokens: self.tally.reach(key, tokens))
-        super().__init__(name="vllm-engine", slots=max_num_seqs)
+        super().__init__(name="vllm-engine", slots=max_num_seqs, ahead=max_num_seqs)
 
     @property
     def devices(self) -> int:
