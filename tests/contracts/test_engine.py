@@ -152,10 +152,10 @@ def test_the_time_out_starts_with_the_request_and_not_with_its_wait_for_a_slot(
 
 
 def test_closing_the_iterator_aborts_what_is_in_flight(engine: Engine) -> None:
-    groups = engine.generate([endless(f"slow{index}") for index in range(SLOTS)], timeout_s=60, wait_s=0.05)
-    next(groups)
-    assert len(engine.drain_work()) == SLOTS
-    groups.close()
+    requests = [endless(f"slow{index}") for index in range(SLOTS)]
+    with closing(engine.generate(requests, timeout_s=60, wait_s=0.05)) as groups:
+        next(groups)
+        eventually(lambda: len(engine.drain_work()) == SLOTS)
     eventually(lambda: not engine.drain_work())
     assert run(engine, [ask("next")])["next"].succeeded
 
