@@ -76,7 +76,7 @@ def kill(stack: RunningStack, mark: str) -> list[int]:
 @pytest.mark.timeout(420)
 def test_a_batch_survives_killed_workers_and_a_killed_broker(vllm_stack: RunningStack, tmp_path: Path) -> None:
     questions = gsm8k_questions(NUMBER)
-    lines = [line(f"gsm-{number}", question, max_tokens=48) for number, question in enumerate(questions)]
+    lines = [line(f"gsm-{number}", question, max_tokens=32) for number, question in enumerate(questions)]
     batch_id = start_batch(vllm_stack, write_lines(tmp_path / "in.jsonl", lines))
 
     for killed_after in (10, 60):
