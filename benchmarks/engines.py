@@ -24,16 +24,6 @@ class WaitingEngine(StreamingEngine):
         self._latency_s = latency_s
         super().__init__(name="waiting-engine", slots=slots)
 
-    @property
-    def devices(self) -> int:
-        return 1
-
-    async def open(self) -> None:
-        pass
-
-    async def shut(self) -> None:
-        pass
-
     async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
         if self._latency_s:
             await asyncio.sleep(self._latency_s)

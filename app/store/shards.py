@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, true, update
 
@@ -50,6 +50,10 @@ _SHARD = (
     shards.c.zone,
     shards.c.copy_of,
 )
+
+
+DONE: Mapping[str, Any] = {"state": ShardState.DONE, "lease_id": None, "lease_expires_at": None}
+_WAITING: Mapping[str, Any] = {**DONE, "state": ShardState.PENDING, "sent_at": None}
 
 
 def named(batch_id: str, first: int, last: int, losses: int) -> str:
@@ -160,7 +164,8 @@ def lease(
     """Take a pending shard of a batch in progress; None if it is not to be had (any more), or not in this zone or not
     with this model, or if this worker runs a copy of it. `at_once` is how many requests the worker runs at a time."""
     copy = shards.alias()
-    own_copy = select(copy.c.id).where(copy.c.copy_of == shards.c.id, copy.c.lease_owner == owner).exists()
+    runs_it = copy.c.copy_of == shards.c.id, copy.c.lease_owner == owner, copy.c.state == ShardState.LEASED
+    own_copy = select(copy.c.id).where(*runs_it).exists()
     query = (
         select(*_SHARD, batches.c.endpoint)
         .join(batches, batches.c.id == shards.c.batch_id)
@@ -181,9 +186,20 @@ def lease(
     values = dict(row)
     endpoint = values.pop("endpoint")
     lease = Lease(id=new_id("lease_"), shard=Shard(**values), endpoint=endpoint)
-    held = {"lease_id": lease.id, "lease_owner": owner, "lease_expires_at": now + duration, "lease_at_once": at_once}
-    connection.execute(update(shards).where(shards.c.id == shard_id).values(state=ShardState.LEASED, **held))
+    held = held_by(lease, owner, at_once, now + duration)
+    connection.execute(update(shards).where(shards.c.id == shard_id).values(**held))
     return lease
+
+
+def held_by(lease: Lease, owner: str, at_once: int, until: datetime) -> Mapping[str, Any]:
+    """The cells of a leased shard."""
+    return {
+        "state": ShardState.LEASED,
+        "lease_id": lease.id,
+        "lease_owner": owner,
+        "lease_at_once": at_once,
+        "lease_expires_at": until,
+    }
 
 
 def losses(connection: Connection, shard_id: str) -> int:
@@ -220,14 +236,13 @@ def renew(
     done: bool,
 ) -> bool:
     """Prolong a lease and add to its counts, or end it; False if the lease was lost and nothing may be written."""
-    ending = {"state": ShardState.DONE, "lease_id": None, "lease_expires_at": None}
     statement = (
         update(shards)
         .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
         .values(
             completed=shards.c.completed + completed,
             failed=shards.c.failed + failed,
-            **(ending if done else {"lease_expires_at": now + duration}),
+            **(DONE if done else {"lease_expires_at": now + duration}),
         )
     )
     return connection.execute(statement).rowcount == 1
@@ -238,7 +253,7 @@ def give_back(connection: Connection, lease: Lease, release_at: datetime) -> Non
     connection.execute(
         update(shards)
         .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
-        .values(state=ShardState.PENDING, lease_id=None, lease_expires_at=None, sent_at=None, release_at=release_at)
+        .values(**_WAITING, release_at=release_at)
     )
 
 
@@ -261,30 +276,18 @@ def lapsed(connection: Connection, now: datetime) -> Sequence[Shard]:
 
 def retry(connection: Connection, shard: Shard) -> None:
     """Back to pending, one more lease lost."""
-    connection.execute(
-        update(shards)
-        .where(shards.c.id == shard.id)
-        .values(
-            state=ShardState.PENDING, lease_id=None, lease_expires_at=None, sent_at=None, losses=shards.c.losses + 1
-        )
-    )
+    connection.execute(update(shards).where(shards.c.id == shard.id).values(**_WAITING, losses=shards.c.losses + 1))
 
 
 def close(connection: Connection, shard_id: str, *, failed: int = 0) -> None:
     """End a shard for good."""
-    connection.execute(
-        update(shards)
-        .where(shards.c.id == shard_id)
-        .values(state=ShardState.DONE, lease_id=None, lease_expires_at=None, failed=shards.c.failed + failed)
-    )
+    connection.execute(update(shards).where(shards.c.id == shard_id).values(**DONE, failed=shards.c.failed + failed))
 
 
 def close_all(connection: Connection, batch_id: str) -> None:
     """End every shard of a batch; whoever holds a lease can no longer write."""
     connection.execute(
-        update(shards)
-        .where(shards.c.batch_id == batch_id, shards.c.state != ShardState.DONE)
-        .values(state=ShardState.DONE, lease_id=None, lease_expires_at=None)
+        update(shards).where(shards.c.batch_id == batch_id, shards.c.state != ShardState.DONE).values(**DONE)
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
 from app.store.ids import new_id
-from app.store.shards import Lease, Shard, named
+from app.store.shards import DONE, Lease, Shard, held_by, named
 from app.store.tables import batches, requests, results, shards
 
 _SHARED = ("batch_id", "tenant_id", "last_line", "created_at", "release_at", "start_by", "zone", "losses")
@@ -140,10 +140,10 @@ def copy_slowest(
     copied = ("batch_id", "tenant_id", "first_line", "last_line", "requests", "start_by", "zone")
     values = {name: row[name] for name in copied} | {"id": f"{row['id']}+", "copy_of": row["id"]}
     lease = Lease(id=new_id("lease_"), shard=_shard({**values, "losses": 0}), endpoint=row["endpoint"])
-    held = {"lease_id": lease.id, "lease_owner": owner, "lease_expires_at": now + duration, "lease_at_once": at_once}
+    held = held_by(lease, owner, at_once, now + duration)
     times = {"created_at": now, "release_at": now, "sent_at": now}
     # Two idle workers may have found the same one: one of them copies it.
-    statement = insert(shards).values(state=ShardState.LEASED, **values, **held, **times).on_conflict_do_nothing()
+    statement = insert(shards).values(**values, **held, **times).on_conflict_do_nothing()
     return lease if connection.execute(statement.returning(shards.c.id)).first() else None
 
 
@@ -165,6 +165,4 @@ def end_copy(connection: Connection, shard_id: str) -> None:
 def close_twin(connection: Connection, shard_id: str) -> None:
     """End a shard all of whose lines another has answered; one that is being written just now ends by itself."""
     free = select(shards.c.id).where(shards.c.id == shard_id).with_for_update(skip_locked=True)
-    connection.execute(
-        update(shards).where(shards.c.id.in_(free)).values(state=ShardState.DONE, lease_id=None, lease_expires_at=None)
-    )
+    connection.execute(update(shards).where(shards.c.id.in_(free)).values(**DONE))

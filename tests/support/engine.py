@@ -24,16 +24,6 @@ class EchoEngine(StreamingEngine):
         self.requests: list[EngineRequest] = []
         super().__init__(name="echo-engine", slots=slots)
 
-    @property
-    def devices(self) -> int:
-        return 1
-
-    async def open(self) -> None:
-        pass
-
-    async def shut(self) -> None:
-        pass
-
     async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
         self.requests.append(request)
         scripted = self.on_request(request) if self.on_request else None
