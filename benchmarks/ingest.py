@@ -6,8 +6,8 @@ Private servers, API, scheduler worker and beat run as `sprout up` runs them, wi
 first byte of the upload through the `openai` client and ends when the batch is seen `in_progress`: all requests stored,
 shards cut and planned. Raw COPY writes the same rows, already serialised and in the format that Sprout uses, into a
 table with the same keys, indexes and foreign key on the same server; `text` is the other format, for comparison. The
-order alternates from pair to pair, and a small batch goes before all. Memory is the most that any process but
-PostgreSQL's was seen to hold.
+order alternates from pair to pair, and a small batch goes before all. Memory is the most that any process of the stack
+was seen to hold for itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import statistics
 import struct
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +32,7 @@ import httpx
 import openai
 import psutil
 import psycopg
+from stack import Watch
 
 from app.cli import commands
 from app.embedded import tether
@@ -53,7 +53,6 @@ water been call who oil its now find long down day did get come made may part ov
 """
 WORDS = TEXT.split()
 POLL_S = 0.02
-SAMPLE_S = 0.2
 BLOCK = 1 << 16
 
 
@@ -97,25 +96,6 @@ def write_rows(folder: Path, lines: int, batch: str) -> Mapping[str, Path]:
     return paths
 
 
-class Watch(threading.Thread):
-    """Samples the memory of processes until it is stopped."""
-
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        super().__init__(daemon=True)
-        self.peak_mb = dict.fromkeys(pids, 0.0)
-        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        while not self._stopped.wait(SAMPLE_S):
-            for name, process in self._processes.items():
-                self.peak_mb[name] = max(self.peak_mb[name], process.memory_info().rss / 1e6)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self.join()
-
-
 class Site:
     """The stack without an engine."""
 
@@ -126,7 +106,6 @@ class Site:
         for name, server in (("SPROUT_DATABASE_URL", postgres), ("SPROUT_BROKER_URL", valkey)):
             self._urls[name] = server.start()
             stack.callback(server.stop)
-        self.pids = {"client": os.getpid(), "valkey": valkey.process.pid}
         database = Database(self._urls["SPROUT_DATABASE_URL"])
         migrate.upgrade(database)
         database.close()
@@ -158,7 +137,6 @@ class Site:
                 command, signal_on_parent_death=signal.SIGKILL, env=own, stdout=log, stderr=subprocess.STDOUT
             )
             stack.callback(tether.stop, process, signal.SIGTERM, timeout_s=20.0)
-            self.pids[name] = process.pid
         return port
 
     def _wait_for_api(self) -> None:
@@ -236,21 +214,18 @@ def measure(site: Site, folder: Path, lines: int, pairs: int) -> dict[str, Any]:
     write_input(source, lines)
     rows = write_rows(folder, lines, batch)
     runs: dict[str, list[dict[str, float]]] = {"ingest": [], "binary": [], "text": []}
-    watch = Watch(site.pids)
-    watch.start()
-    for pair in range(pairs):
-        order = list(runs)
-        for kind in order if pair % 2 == 0 else reversed(order):
-            site.clear()
-            runs[kind].append(
-                site.ingest(source, lines) if kind == "ingest" else site.raw_copy(rows[kind], batch, kind)
-            )
-            print(
-                f"  {lines} lines, {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in runs[kind][-1].items()), flush=True
-            )
-    watch.stop()
+    with Watch(psutil.Process()) as seen:
+        for pair in range(pairs):
+            order = list(runs)
+            for kind in order if pair % 2 == 0 else reversed(order):
+                site.clear()
+                runs[kind].append(
+                    site.ingest(source, lines) if kind == "ingest" else site.raw_copy(rows[kind], batch, kind)
+                )
+                figures = ", ".join(f"{name} {value:.2f}" for name, value in runs[kind][-1].items())
+                print(f"  {lines} lines, {kind}: {figures}", flush=True)
     site.clear()
-    result = summary(runs, lines) | {"file_bytes": source.stat().st_size, "peak_mb": watch.peak_mb, "runs": runs}
+    result = summary(runs, lines) | {"file_bytes": source.stat().st_size, "peak_mib": seen.peak_mib, "runs": runs}
     for path in (source, *rows.values()):
         path.unlink()
     return result
@@ -276,7 +251,7 @@ def show(lines: int, found: Mapping[str, Any]) -> None:
         print(f"  {kind:<7} {rate:8.0f} rows/s (from {low:.0f} to {high:.0f})")
     print(f"  ratio {found['ratio_rows_per_s']:.3f}; to COPY in text form {found['ratio_to_text_copy']:.3f}")
     print(f"  upload {found['upload_s']:.2f} s, validate, store, cut and plan {found['validate_s']:.2f} s")
-    print("  most memory: " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in found["peak_mb"].items()))
+    print("  most memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in found["peak_mib"].items()))
 
 
 def main() -> None:
