@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import click
@@ -46,13 +46,15 @@ def calibrate(minutes: float) -> None:
     settings = load()
     if settings.engine != "vllm":
         raise ConfigurationError(
-            "SPROUT_ENGINE=openai computes elsewhere, and no meter here counts it: calibrate machines that run vLLM."
+            f"SPROUT_ENGINE={settings.engine} tells too late how far requests are: calibrate machines that run vLLM."
         )
     home = Home(settings.home)
     home.lock()
     with _database(settings, home) as url:
         if settings.database_url is not None:
-            _refuse_company(url)
+            # The stack of SPROUT_HOME cannot run while its folder is locked, others on this database can.
+            with closing(Database(url)) as database:
+                refuse_company(database, datetime.now(UTC))
         environment = dict(
             os.environ,
             SPROUT_HOME=str(home.path),
@@ -73,15 +75,6 @@ def calibrate(minutes: float) -> None:
     sys.exit(status)
 
 
-def _refuse_company(url: str) -> None:
-    """With a database of one's own; the stack of SPROUT_HOME cannot run while its folder is locked."""
-    database = Database(url)
-    try:
-        refuse_company(database, datetime.now(UTC))
-    finally:
-        database.close()
-
-
 @contextmanager
 def _database(settings: Settings, home: Home) -> Iterator[str]:
     """The URL of SPROUT_DATABASE_URL, or of the home's own PostgreSQL, started and migrated for this block."""
@@ -91,9 +84,8 @@ def _database(settings: Settings, home: Home) -> Iterator[str]:
     server = EmbeddedPostgres(home.path)
     try:
         url = server.start()
-        database = Database(url)
-        migrate.upgrade(database)
-        database.close()
+        with closing(Database(url)) as database:
+            migrate.upgrade(database)
         yield url
     finally:
         server.stop()

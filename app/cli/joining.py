@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
 import click
@@ -34,7 +34,7 @@ def join(environment: MutableMapping[str, str]) -> None:
         if getattr(load(), name) is None:
             environment[f"SPROUT_{name.upper()}"] = _of_the_stack_here(name)
     load.cache_clear()
-    with _opened(environment["SPROUT_DATABASE_URL"]) as database:
+    with closing(Database(environment["SPROUT_DATABASE_URL"])) as database:
         found = _published(database)
     _check_zone(environment.get("SPROUT_ZONE"), found)
     for line in _differences(found, environment):
@@ -55,15 +55,6 @@ def _of_the_stack_here(name: str) -> str:
             f"SPROUT_{name.upper()} is not set, and no `sprout up` runs on {load().home}: name the installation's."
         )
     return stack.urls[name]
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[Database]:
-    database = Database(url)
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _published(database: Database) -> Mapping[str, Any]:
