@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         4, gt=0, description="shards a generation worker runs at once, or more if its engine is large"
     )
     lease_s: float = Field(60.0, gt=0, description="a shard whose worker was silent for this long is run again")
-    tick_s: float = Field(5.0, gt=0, description="how often lost work is looked for")
+    tick_s: float = Field(10.0, gt=0, description="how often lost work is looked for")
     resend_s: float = Field(60.0, gt=0, description="a task not started after this long is sent again")
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ from app.cli.commands import LOOPBACK
 from app.domain.batch import BatchStatus
 from app.domain.errors import ConfigurationError, InvalidInput, ServiceUnavailable
 
-POLL_S = 0.5
+POLL_S = 1.0
 PATIENCE_S = 60.0
 """An API that is away for longer than this is not coming back by itself."""
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 UNAVAILABLE_S = 10.0
 """A shard waits this long before a remote engine that could not be reached is tried again."""
-GROUP_S = 2.0
+GROUP_S = 5.0
 """Results are recorded, and the lease renewed, about this often; more often where leases are short."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import JSON, Connection, Text, and_, bindparam, cast, column, exists, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from app.store.tables import requests, responses, results
 
@@ -52,13 +53,7 @@ class Result:
 _COLUMNS = tuple(column.name for column in results.c)
 
 
-def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
-    """Write results that are not there yet; returns the lines that were written.
-
-    All rows belong to one batch.
-    """
-    if not rows:
-        return frozenset()
+def _recording() -> ReturningInsert[int]:
     # One JSON document in one statement: rows as parameters, or as a COPY into a temporary table, take longer.
     document = func.json_to_recordset(bindparam("rows", type_=JSON))
     fields = document.table_valued(*results.c, column("body", Text)).render_derived(with_types=True)
@@ -73,10 +68,22 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
     columns = new.c.batch_id, new.c.line, new.c.tenant_id, cast(new.c.body, JSON)
     bodies = select(*columns).join(written, new.c.line == written.c.line)
     kept = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
-    statement = kept.returning(responses.c.line)
+    return kept.returning(responses.c.line)
+
+
+_RECORD = _recording()
+
+
+def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
+    """Write results that are not there yet; returns the lines that were written.
+
+    All rows belong to one batch.
+    """
+    if not rows:
+        return frozenset()
     # In line order: a shard and its copy write the same lines from both ends, and must not wait for each other.
     ordered = [_as_json(row) for row in sorted(rows, key=lambda row: row.line)]
-    return frozenset(connection.execute(statement, {"rows": ordered}).scalars())
+    return frozenset(connection.execute(_RECORD, {"rows": ordered}).scalars())
 
 
 def _as_json(row: Result) -> Mapping[str, Any]:
