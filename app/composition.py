@@ -11,6 +11,7 @@ from pathlib import Path
 from app.broker.celery import CeleryDispatcher, celery_app
 from app.domain.errors import ConfigurationError
 from app.domain.hardware import CPU_SERVER, of_gpu
+from app.model.identity import identity
 from app.model.locate import locate
 from app.model.tokenizer import HfTokenizer
 from app.ports import Tokenizer
@@ -60,6 +61,15 @@ def engine_model(settings: Settings) -> Path | str:
     # The cached snapshot of a Hugging Face name may lack its weights: vLLM gets the name.
     local = settings.model == BUNDLED_MODEL or Path(settings.model).expanduser().is_dir()
     return found if local and found else settings.model
+
+
+def engine_identity(settings: Settings) -> str:
+    """Of the weights that answer: another text for other ones."""
+    if settings.engine != "vllm":
+        # What a remote server has loaded is not known here, only how it is asked for.
+        return f"{settings.engine} {settings.engine_url} {settings.served_name}"
+    folder = locate(settings.model, settings.home / "models")
+    return identity(folder) if folder else settings.model
 
 
 def tokenizer_of(settings: Settings) -> Callable[[], Tokenizer | None]:

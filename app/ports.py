@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
 from app.domain.intensity import Basis, Forecast, IntensityPoint
+from app.domain.judging import Comparison, Kind, Opinion
 
 EnergyBasis = Literal["measured", "modelled"]
 
@@ -138,6 +139,41 @@ class IntensityProvider(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """Says which of several answers is best."""
+
+    @property
+    def name(self) -> str:
+        """What kind of judge it is, as verdicts say."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Which one of its kind; empty where there is only one."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What its verdicts are about."""
+        ...
+
+    @property
+    def heeds_order(self) -> bool:
+        """Whether the place of an answer could sway it, so that pairs are shown in both orders."""
+        ...
+
+    def judge(self, comparisons: Sequence[Comparison]) -> Generator[Sequence[Opinion], None, None]:
+        """An opinion on each comparison exactly once, in groups, in any order; nothing for a while is an empty group.
+
+        One that it fails at, refuses, or rambles about has a fault, and costs that one only. Closing the iterator ends
+        what is still asked.
+
+        Raises:
+            JudgeUnavailable: it cannot be asked now; comparisons that were not yielded have no opinion yet.
+        """
+        ...
+
+
 class Queue(StrEnum):
     """Celery's queues."""
 
@@ -165,10 +201,20 @@ class Task(StrEnum):
     """Lay the open batches out anew over the hours to come."""
     RECONCILE = "sprout.reconcile"
     """Find lost work and ring for it again."""
+    CONSIDER = "sprout.consider_evaluation"
+    """Decide whether a round of evaluation opens, and whether it is drained."""
+    EVALUATE = "sprout.evaluate"
+    """A round id: answer and judge its samples."""
 
     @property
     def queue(self) -> Queue:
-        return Queue.GENERATE if self is Task.GENERATE else Queue.SCHEDULE
+        match self:
+            case Task.GENERATE:
+                return Queue.GENERATE
+            case Task.EVALUATE:
+                return Queue.EVALUATE
+            case _:
+                return Queue.SCHEDULE
 
 
 class Dispatcher(Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from app.domain.batch import ANY_ZONE
 from app.domain.directive import PAPER_DIRECTIVES, Placement
@@ -19,6 +19,7 @@ from app.domain.errors import ConfigurationError
 from app.domain.intensity import Basis
 from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
+from app.evaluation_settings import EvaluationSettings
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
 
@@ -48,7 +49,7 @@ def default_home() -> Path:
     return Path(data).expanduser() / "sprout"
 
 
-class Settings(BaseSettings):
+class Settings(EvaluationSettings):
     """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
 
     model_config = SettingsConfigDict(
@@ -104,13 +105,8 @@ class Settings(BaseSettings):
     quality_worth: float = Field(
         QUALITY_WORTH, ge=0, description="share of L0's footprint that all of L0's quality is worth"
     )
-    verdict_half_life_s: float = Field(2_592_000.0, gt=0, description="age at which a verdict counts half")
     profile_half_life_s: float = Field(
         604_800.0, gt=0, description="age at which a request counts half in the mean use of its workload and level"
-    )
-    kept_at_l0: float = Field(0.01, ge=0, le=1, description="share of requests kept at L0 to measure savings")
-    prior: Literal["none", "paper"] = Field(
-        "none", description="`none` or `paper`: beliefs that stand in until there are verdicts"
     )
     period_s: float = Field(3600.0, gt=0, description="how often the directive mix is recomputed")
 
@@ -226,6 +222,11 @@ class Settings(BaseSettings):
     def lease(self) -> timedelta:
         """How long a silent worker keeps a shard, by the context's clock: as many real seconds in a rehearsal too."""
         return timedelta(seconds=self.lease_s * self.clock_speed)
+
+    @property
+    def tick(self) -> timedelta:
+        """Between two looks, by the context's clock."""
+        return timedelta(seconds=self.tick_s * self.clock_speed)
 
     @property
     def resend(self) -> timedelta:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from app.store.tables import metadata
+from app.store.schema import metadata
 
 ADVISORY_LOCK = 0x5370726F7574  # "Sprout": two migrators wait for each other instead of colliding
 

@@ -34,5 +34,6 @@ app.conf.beat_schedule = {
     "carbon intensity": _every(min(INTENSITY_S, settings.period_s), Task.REFRESH),
     "plan of batches": _every(min(PLAN_S, settings.period_s), Task.PLAN),
     "classes of prompts": _every(min(DISCOVERY_S, settings.discover_s), Task.DISCOVER),
+    "evaluation": _every(settings.tick_s, Task.CONSIDER),
     "reconciliation": _every(settings.tick_s, Task.RECONCILE),
 }

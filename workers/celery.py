@@ -10,5 +10,6 @@ app.conf.imports = (
     "workers.lifecycle",
     "workers.schedule",
     "workers.generate",
+    "workers.evaluate",
     "workers.beat",
 )

@@ -7,28 +7,34 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from celery import signals
 
 from app.broker.celery import queue_name
-from app.composition import build_context, engine_model
+from app.composition import build_context, engine_identity, engine_model
 from app.domain.errors import ConfigurationError
 from app.grid.absent import AbsentProvider
 from app.grid.providers import provider
-from app.ports import Engine, IntensityProvider, Meter, Queue, Task
+from app.ports import Engine, IntensityProvider, Judge, Meter, Queue, Task
+from app.services import deployment, judging
 from app.services.accounting import WINDOW_S, Accountant
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.services.generation import Worker
 from app.services.pace import Pace
 from app.settings import BUNDLED_MODEL, Settings, load
+from workers.judges.chat import ChatJudge
+from workers.judges.reference import ReferenceJudge
 
 log = logging.getLogger(__name__)
 
 SHORTEST_WINDOW_S = 0.2
+
+MOST_AT_ONCE = 16
+"""Requests that a judging server is asked at once."""
 
 _worker: Worker | None = None
 
@@ -58,6 +64,27 @@ def worker() -> Worker:
     return _worker
 
 
+@cache
+def judges() -> Sequence[Judge]:
+    """Those who judge the answers of this process's engine."""
+    settings = load()
+    found: list[Judge] = [ReferenceJudge()]
+    if settings.judge == "engine":
+        found.append(ChatJudge(worker().engine, name="engine", model=settings.served_name))
+    if judging.may_send(settings):
+        found.append(_remote_judge(settings))
+    return found
+
+
+def _remote_judge(settings: Settings) -> Judge:
+    from workers.engines.openai import OpenAIEngine
+
+    key = settings.judge_key.get_secret_value() if settings.judge_key else None
+    at_once = min(settings.judge_per_minute, MOST_AT_ONCE)
+    server = OpenAIEngine(settings.judge_url or "", api_key=key, concurrency=at_once, model=settings.judge_model)
+    return ChatJudge(server, name="openai", model=settings.judge_model or "", per_minute=settings.judge_per_minute)
+
+
 @signals.celeryd_after_setup.connect
 def start(sender: str, instance: Any, **_: object) -> None:
     """Load the engine before the first message is taken, if this worker consumes `generate`."""
@@ -73,6 +100,7 @@ def start(sender: str, instance: Any, **_: object) -> None:
         # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.
         log.exception("this worker cannot start")
         raise SystemExit(1) from exc
+    deployment.publish(context(), engine_identity(settings))
     pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
     _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant, pace=pace)
     threading.Thread(target=_keep_settling, args=(_worker,), daemon=True, name="meter").start()

@@ -11,7 +11,9 @@ from app.services import (
     grid,
     installation,
     reconciliation,
+    rounds,
     validation,
+    webhook,
 )
 from workers import lifecycle
 from workers.celery import app
@@ -51,3 +53,10 @@ def plan(_reason: str) -> None:
 @app.task(name=Task.RECONCILE)
 def reconcile(_reason: str) -> None:
     reconciliation.reconcile(lifecycle.context())
+
+
+@app.task(name=Task.CONSIDER)
+def consider(_reason: str) -> str:
+    """What it returns is seen in Flower: a queue that is held looks held."""
+    webhook.tell(lifecycle.context())
+    return rounds.consider(lifecycle.context())

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 
 from app.api.access import Caller, Services
 from app.api.shapes import AskQuote, Text, batch_shape
-from app.services import batches, deferral, directives, finalization, grid, quotes, reporting
+from app.services import batches, deferral, directives, finalization, grid, quality_report, quotes, reporting
 
 router = APIRouter(prefix="/sprout/v1")
 
@@ -42,6 +42,30 @@ def current_directives(context: Services, tenant: Caller, zone: Text | None = No
       in quality over L0 at the policy's confidence, its `mean_gain`, `evidence` and `verdicts`.
     """
     return directives.explained(context, tenant, zone, model)
+
+
+@router.get("/evaluations")
+def evaluations(context: Services, tenant: Caller, model: Text | None = None) -> Any:
+    """What is known of the quality of answers, and what is being done about it; of the installation's own model, or of
+    `model`.
+
+    - `decision`: of the newest tick, with its `reason`: `idle`, no round is open; `held`, one is, and waits for cleaner
+      electricity; `drained`, it runs unless batch work goes first. Null before the first.
+    - `levels`: per workload, level and `kind` (`preference` of a judge, or `correctness` where there are reference
+      answers): `win_rate` against L0, ties counted half, so that 0.5 is as good as L0; its 90 % `interval`; `verdicts`,
+      each counting less with age, and corrected for its judge's bias.
+    - `judges`: what was measured of each from its own verdicts. `position_bias`: share of pairs in which the first was
+      preferred in both orders, less that of the second. `length_bias`: how much more often an answer wins for being the
+      longer one. One that is not `is_believed` counts for nothing.
+    - `rounds`, newest first: why each was opened, its `budget_g` and what it `spent_g`, prompts `judged`, `failed` and
+      `waiting`, what its judge was asked, and its newest `fault`.
+    - `saved`, over 30 days and workload by workload: `footprint_g` of answered requests that drew a level, and
+      `l0_footprint_g`, what they would have emitted at L0, estimated from those `at_l0`.
+    - `overhead`: what evaluation emitted in these days, in all and as a `share` of what was served. A judging server's
+      own energy is not known.
+    - `events`: the newest, such as a drop in quality.
+    """
+    return quality_report.report(context, tenant, model)
 
 
 @router.get("/intensity")

@@ -21,6 +21,10 @@ URGENT, ORDINARY = 0, 5
 """Of Redis's ten priorities the least number is taken first."""
 
 
+OF_ENGINES = (Queue.GENERATE, Queue.EVALUATE)
+"""Queues whose tasks need an engine, what goes first standing first: each worker takes those of its zone and model."""
+
+
 def _queue(name: str) -> entity.Queue:
     # An exchange of its own for each queue: a bare Queue("name") can end up bound to another's.
     return entity.Queue(name, entity.Exchange(name), routing_key=name)
@@ -78,8 +82,8 @@ def _further(settings: Settings) -> Sequence[str]:
     """The queues of the other zones, and this process's own if it serves another model."""
     own = settings.queue_model(settings.served_name)
     return [
-        *(queue_name(Queue.GENERATE, place) for place in settings.places if place),
-        *([queue_name(Queue.GENERATE, settings.place, own)] if own else []),
+        *(queue_name(queue, place) for queue in OF_ENGINES for place in settings.places if place),
+        *(queue_name(queue, settings.place, own) for queue in OF_ENGINES if own),
     ]
 
 

@@ -89,6 +89,10 @@ class Client:
         """The current mixes and the latest run."""
         return self._ask("/sprout/v1/directives")
 
+    def evaluations(self, model: str | None) -> Mapping[str, Any]:
+        """What is known of the quality of answers."""
+        return self._ask("/sprout/v1/evaluations", **({"model": model} if model else {}))
+
     def intensity(self) -> Mapping[str, Any]:
         """Carbon intensity of every zone, past and expected."""
         return self._ask("/sprout/v1/intensity")

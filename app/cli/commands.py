@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from app.broker.celery import queue_name
+from app.broker.celery import OF_ENGINES, queue_name
 from app.domain.errors import ConfigurationError
 from app.ports import Queue
 from app.settings import Settings
@@ -15,6 +15,9 @@ from app.settings import Settings
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SCHEDULER_THREADS = 4
 """A long validation must not hold up reconciliation."""
+
+ROUNDS_AT_ONCE = 1
+"""A round of evaluation must not keep a shard from its place."""
 
 _CELERY = (sys.executable, "-m", "celery", "-A", "workers")
 
@@ -37,7 +40,7 @@ def beat(settings: Settings) -> Sequence[str]:
 
 def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None) -> Sequence[str]:
     """Threads, not processes: the engine cannot be used from a forked child."""
-    threads = _shards_at_once(settings) if Queue.GENERATE in queues else SCHEDULER_THREADS
+    threads = _shards_at_once(settings) + ROUNDS_AT_ONCE if Queue.GENERATE in queues else SCHEDULER_THREADS
     return (
         *_CELERY,
         "worker",
@@ -58,9 +61,10 @@ def _shards_at_once(settings: Settings) -> int:
 
 
 def _consumed(settings: Settings, queues: Sequence[Queue]) -> Sequence[str]:
-    """A generation worker takes the shards of its own zone and model."""
-    own = queue_name(Queue.GENERATE, settings.place, settings.queue_model(settings.served_name))
-    return [own if queue is Queue.GENERATE else queue for queue in queues]
+    """A generation worker takes what is asked of engines in its own zone with its own model."""
+    model = settings.queue_model(settings.served_name)
+    own = [queue_name(queue, settings.place, model) for queue in OF_ENGINES]
+    return [*(queue for queue in queues if queue not in OF_ENGINES), *(own if Queue.GENERATE in queues else [])]
 
 
 def flower(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sequence[str]:

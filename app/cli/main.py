@@ -12,6 +12,7 @@ from app.cli import commands
 from app.cli.batch import batch
 from app.cli.calibrate import calibrate
 from app.cli.directives import directives
+from app.cli.evaluations import evaluations
 from app.cli.grid import grid
 from app.cli.joining import join
 from app.cli.replay import replay
@@ -94,6 +95,7 @@ cli.add_command(up)
 cli.add_command(batch)
 cli.add_command(summarize)
 cli.add_command(directives)
+cli.add_command(evaluations)
 cli.add_command(grid)
 cli.add_command(calibrate)
 cli.add_command(replay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -48,6 +49,11 @@ def draw_level(probabilities: Sequence[float], *, request_key: str, mix_id: str)
         if position < 0:
             return level
     return max(level for level, probability in enumerate(probabilities) if probability > 0)
+
+
+def fingerprint(identity: str, texts: Sequence[str], placement: Placement) -> str:
+    """Of all that evidence of quality is about: the weights (`identity`), the directives and where they stand."""
+    return hashlib.blake2b(json.dumps([identity, list(texts), placement]).encode(), digest_size=8).hexdigest()
 
 
 def place(body: Mapping[str, Any], text: str, placement: Placement) -> dict[str, Any]:

@@ -15,6 +15,7 @@ SproutError
 ├── DispatchUnavailable     the broker cannot be reached; PostgreSQL still holds the work
 ├── EngineFailed            the inference engine cannot start or has stopped working
 │   └── EngineUnavailable   a remote engine cannot be reached; nothing was used up
+├── JudgeUnavailable        a judge of answers cannot be asked; nothing was judged
 └── ServiceUnavailable      a server that Sprout needs did not start or does not answer
 
 Messages are sentences that name the thing and the remedy. HTTP codes exist only in `app.api`.
@@ -97,6 +98,10 @@ class EngineFailed(SproutError):
 
 class EngineUnavailable(EngineFailed):
     """The remote inference engine cannot be reached."""
+
+
+class JudgeUnavailable(SproutError):
+    """The judge of answers cannot be asked."""
 
 
 class ServiceUnavailable(SproutError):

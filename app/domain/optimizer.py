@@ -5,6 +5,7 @@ Over workloads w with traffic share s_w and levels l:
     minimise    sum_w s_w sum_l x_wl (g_wl - rho g_w0 d_wl / q_w0),  g_wl = k0 e_wl + k1 p_wl
     subject to  sum_l x_wl = 1,  0 <= x_wl <= 1
                 sum_w s_w sum_l x_wl d_wl >= - xi phi sum_w s_w q_w0      for each floor group
+                the same for correctness c in place of q, where reference answers exist
                 x_w0 >= the share of requests kept at L0 to measure what is saved
 
 with k0 = intensity x PUE, e = energy, k1 = embodied carbon / lifetime, p = attributed device-seconds, q = quality,
@@ -38,6 +39,7 @@ from app.domain.arrays import Floats, Ints
 from app.domain.directive import L0
 from app.domain.errors import InvalidInput, OptimizerFailed
 from app.domain.footprint import Hardware
+from app.domain.options import LevelOption, WorkloadOptions
 
 TOLERANCE = 1e-6
 
@@ -62,31 +64,6 @@ class FloorRule:
     """rho: the share of L0's footprint that L0's whole quality is worth; 0 or more."""
     kept_at_l0: float = 0.01
     """Least probability of L0: the randomised share by which savings are measured; 0 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LevelOption:
-    """What is expected of one level in one workload, per request."""
-
-    energy_j: float
-    device_s: float
-    gain: float = 0.0
-    """What may be claimed of its quality minus L0's; 0 at L0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkloadOptions:
-    """The levels that may be used in a workload, or in one stratum of it; L0 is always among them."""
-
-    workload: str
-    """The name that its mix goes by."""
-    floor: str
-    """The workload whose floor covers it: itself, unless it is a stratum."""
-    share: float
-    """Share of the traffic, not negative. When all are 0 they count as equal."""
-    base_quality: float
-    """q_w0."""
-    levels: Mapping[int, LevelOption]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +138,20 @@ def _as_one(workloads: Sequence[WorkloadOptions]) -> WorkloadOptions:
             energy_j=mean(item.levels[level].energy_j for item in workloads),
             device_s=mean(item.levels[level].device_s for item in workloads),
             gain=mean(item.levels[level].gain for item in workloads),
+            correctness_gain=mean(item.levels[level].correctness_gain for item in workloads),
         )
         for level in common
     }
     base = mean(item.base_quality for item in workloads)
-    return WorkloadOptions(workload=SERVICE, floor=SERVICE, share=1.0, base_quality=base, levels=levels)
+    correctness = mean(item.base_correctness for item in workloads)
+    return WorkloadOptions(
+        workload=SERVICE,
+        floor=SERVICE,
+        share=1.0,
+        base_quality=base,
+        base_correctness=correctness,
+        levels=levels,
+    )
 
 
 def _weights(workloads: Sequence[WorkloadOptions]) -> Floats:
@@ -187,6 +173,9 @@ class _Programme:
     gains: Floats
     allowed: Floats
     """Quality that each floor group may give up."""
+    correctness_gains: Floats
+    allowed_errors: Floats
+    """Correctness that each floor group may give up."""
     kept_at_l0: float
 
     @classmethod
@@ -202,6 +191,7 @@ class _Programme:
         owner = np.array([index for index, _, _ in options])
         is_l0 = np.array([level == L0 for _, level, _ in options])
         base = np.array([item.base_quality for item in items])
+        correctness = np.array([item.base_correctness for item in items])
         grams = np.array([_grams(option, intensity, hardware) for _, _, option in options])
         gains = np.array([option.gain for _, _, option in options])
         worth = rule.quality_worth * grams[is_l0] / np.where(base > 0, base, 1.0)
@@ -216,6 +206,10 @@ class _Programme:
             costs=costs / np.maximum(largest, np.finfo(float).tiny)[group],
             gains=weights[owner] * gains,
             allowed=np.asarray(rule.xi * phi * np.bincount(groups, weights=weights * base), dtype=np.float64),
+            correctness_gains=weights[owner] * np.array([option.correctness_gain for _, _, option in options]),
+            allowed_errors=np.asarray(
+                rule.xi * phi * np.bincount(groups, weights=weights * correctness), dtype=np.float64
+            ),
             kept_at_l0=rule.kept_at_l0,
         )
 
@@ -223,9 +217,14 @@ class _Programme:
         variables = np.arange(len(self.costs))
         one_each = csr_array((np.ones(len(variables)), (self.owner, variables)))
         floors = csr_array((self.gains, (self.group, variables)))
+        right = csr_array((self.correctness_gains, (self.group, variables)))
         result = milp(  # without a whole number in it, it is HiGHS' linear programming
             self.costs,
-            constraints=[LinearConstraint(one_each, 1.0, 1.0), LinearConstraint(floors, -self.allowed, np.inf)],
+            constraints=[
+                LinearConstraint(one_each, 1.0, 1.0),
+                LinearConstraint(floors, -self.allowed, np.inf),
+                LinearConstraint(right, -self.allowed_errors, np.inf),
+            ],
             bounds=Bounds(np.where(self.is_l0, self.kept_at_l0, 0.0), 1.0),
         )
         if result.status != 0 or result.x is None:
@@ -276,10 +275,10 @@ def _check(workloads: Sequence[WorkloadOptions], intensity: float, phi: float, r
     for item in workloads:
         if L0 not in item.levels or item.levels[L0].gain != 0:
             raise InvalidInput(f"Workload {item.workload} has no L0 to compare with, or one that differs from itself.")
-        figures += [item.share, item.base_quality]
+        figures += [item.share, item.base_quality, item.base_correctness]
         for option in item.levels.values():
             figures += [option.energy_j, option.device_s]
-            gains.append(option.gain)
+            gains += [option.gain, option.correctness_gain]
     if not np.isfinite([*figures, *gains]).all() or min(figures) < 0:
         raise InvalidInput(
             "The optimizer needs finite, non-negative figures: check the profiles, verdicts and intensity."

@@ -26,7 +26,8 @@ import numpy as np
 from app.domain.attribution import Use
 from app.domain.directive import L0
 from app.domain.footprint import Hardware
-from app.domain.optimizer import FloorMode, FloorRule, LevelOption, WorkloadOptions, dirtiness, optimize
+from app.domain.optimizer import FloorMode, FloorRule, dirtiness, optimize
+from app.domain.options import LevelOption, WorkloadOptions
 from app.domain.preference import Evidence, Gain, Quality, pooled
 
 FEWEST_VERDICTS = 30.0
@@ -54,6 +55,8 @@ class Known:
     """From all evidence; None without any."""
     latest: Quality | None = None
     """From the last round of evaluation alone."""
+    correctness: Quality | None = None
+    """How often answers agree with a reference answer, relative to L0's; None where there are no such answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,16 +184,22 @@ class DirectivePolicy:
 
     def _option(self, known: Known, quality: Quality | None) -> WorkloadOptions:
         gains = self.founded(quality).gains if quality else {}
+        right = self.founded(known.correctness).gains if known.correctness else {}
         levels = {L0: LevelOption(energy_j=known.uses[L0].energy_j, device_s=known.uses[L0].device_s)}
         for level in sorted(gains.keys() & known.uses.keys()):
             use = known.uses[level]
-            claim = gains[level].claim(self.confidence)
-            levels[level] = LevelOption(energy_j=use.energy_j, device_s=use.device_s, gain=claim)
+            levels[level] = LevelOption(
+                energy_j=use.energy_j,
+                device_s=use.device_s,
+                gain=gains[level].claim(self.confidence),
+                correctness_gain=right[level].claim(self.confidence) if level in right else 0.0,
+            )
         return WorkloadOptions(
             workload=known.workload,
             floor=known.floor,
             share=known.share,
             base_quality=quality.base if quality else 0.0,
+            base_correctness=known.correctness.base if right and known.correctness else 0.0,
             levels=levels,
         )
 

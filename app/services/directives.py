@@ -15,7 +15,7 @@ from app.domain.optimizer import FloorRule
 from app.domain.policy import Decision, DirectivePolicy
 from app.domain.workload import floor_of
 from app.ports import IntensityProvider
-from app.services import capacity, explanation, observation
+from app.services import capacity, deployment, explanation, observation
 from app.services.context import Context
 from app.services.intensity import refresh
 from app.settings import Settings
@@ -23,6 +23,7 @@ from app.store import mixes, profiles
 from app.store.database import TENANT
 from app.store.ids import new_id
 from app.store.mixes import DirectiveMix, OptimizerRun
+from app.store.verdicts import Fingerprints
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,8 @@ def _decide(
     except (IntensityUnavailable, InvalidInput, OptimizerFailed) as exc:
         return _fall_back(connection, settings, target, inputs, exc.message, now)
     reason = explanation.kept(policy, situation.workloads, decision)
-    return _store(connection, target, decision, inputs, reason, now)
+    fingerprint = deployment.fingerprints(connection, settings, target.model)
+    return _store(connection, target, decision, inputs, reason, fingerprint, now)
 
 
 def _store(
@@ -118,6 +120,7 @@ def _store(
     decision: Decision,
     inputs: Mapping[str, Any],
     reason: str,
+    fingerprint: Fingerprints,
     now: datetime,
 ) -> OptimizerRun:
     run = OptimizerRun(
@@ -131,7 +134,7 @@ def _store(
         inputs={**inputs, "floor_fraction": decision.floor},
     )
     found = [
-        _mix(name, inputs, probabilities, now, binding=name in decision.binding)
+        _mix(name, inputs, probabilities, now, fingerprint(name), binding=name in decision.binding)
         for name, probabilities in decision.mixes.items()
     ]
     mixes.add(connection, target.tenant, run, found)
@@ -163,12 +166,20 @@ def _fall_back(
     kept = _current(connection, target) if fresh else {}
     at_l0 = (1.0, *(0.0 for _ in range(settings.levels - 1)))
     missing = [name for name in inputs["workloads"] if name not in kept]
-    mixes.add(connection, target.tenant, run, [_mix(name, inputs, at_l0, now, binding=False) for name in missing])
+    fingerprint = deployment.fingerprints(connection, settings, target.model)
+    at_l0_now = [_mix(name, inputs, at_l0, now, fingerprint(name), binding=False) for name in missing]
+    mixes.add(connection, target.tenant, run, at_l0_now)
     return run
 
 
 def _mix(
-    name: str, inputs: Mapping[str, Any], probabilities: tuple[float, ...], now: datetime, *, binding: bool
+    name: str,
+    inputs: Mapping[str, Any],
+    probabilities: tuple[float, ...],
+    now: datetime,
+    fingerprint: str,
+    *,
+    binding: bool,
 ) -> DirectiveMix:
     return DirectiveMix(
         id=new_id("mix_"),
@@ -177,6 +188,7 @@ def _mix(
         evidence=inputs["workloads"][name]["evidence"],
         binding=binding,
         created_at=now,
+        fingerprint=fingerprint,
     )
 
 

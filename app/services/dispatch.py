@@ -9,7 +9,7 @@ from app.domain.errors import DispatchUnavailable
 from app.ports import Queue, Task
 from app.services import capacity
 from app.services.context import Context
-from app.store import shards
+from app.store import rounds, shards
 from app.store.shards import Waiting
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,20 @@ def ring_for_shards(context: Context) -> int:
     with context.database.transaction() as connection:
         models = {settings.home_model, *capacity.served(connection, settings, context.clock.now())}
     return sum(_ring_in(context, place, model) for model in sorted(models) for place in settings.places)
+
+
+def ring_for_round(context: Context, round_id: str, model: str, *, place: str) -> None:
+    """Wake a worker of a zone for a round of evaluation, once in a while: it goes on by itself as long as it may."""
+    now, named = context.clock.now(), context.settings.queue_model(model)
+    with context.database.transaction() as connection:
+        if not rounds.due(connection, round_id, now=now, resend=context.settings.tick):
+            return
+    try:
+        # One message at most: nothing is gained by a second, and a queue that was held shows none.
+        if not context.dispatcher.depth(Queue.EVALUATE, place=place, model=named):
+            context.dispatcher.send(Task.EVALUATE, round_id, place=place, model=named)
+    except DispatchUnavailable as exc:
+        log.warning("round %s waits: %s", round_id, exc.message)
 
 
 def _ring_in(context: Context, place: str, model: str) -> int:

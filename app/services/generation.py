@@ -50,6 +50,8 @@ class Worker:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set on shutdown: shards are given back instead of finished."""
     isolation: Isolation = field(default_factory=Isolation)
+    evaluating: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that runs a round of evaluation: one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ SHARED = (
     "quality_worth",
     "verdict_half_life_s",
     "kept_at_l0",
+    "evaluation_budget",
+    "sample_retention_s",
     "profile_half_life_s",
     "prior",
     "period_s",

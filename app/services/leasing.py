@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.domain.completion import EngineRequest
-from app.domain.directive import L0, Placement, draw_level, place
+from app.domain.directive import L0, draw_level, place
 from app.domain.order import Prompt, expected_tokens, longest_first
 from app.domain.shard import fair_share
-from app.domain.workload import floor_of
+from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
-from app.settings import BUNDLED_MODEL, Settings
+from app.settings import Settings
 from app.store import mixes, profiles, requests, shards, sharing
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
@@ -91,8 +91,9 @@ def _drawn(
 ) -> LeasedShard:
     shard, model = found.shard, settings.served_name
     known = mixes.current(connection, shard.tenant_id, settings.zone, model)
-    # Mixes from before SPROUT_DIRECTIVES was changed say nothing about the levels of now.
-    current = {name: mix for name, mix in known.items() if len(mix.probabilities) == settings.levels}
+    # Mixes from before the model or its directives were changed say nothing about those of now.
+    fingerprint = deployment.fingerprints(connection, settings, model)
+    current = {name: mix for name, mix in known.items() if mix.fingerprint == fingerprint(name)}
     drawn = {
         f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
     }
@@ -131,16 +132,9 @@ def _draw(request: StoredRequest, batch_id: str, current: Mapping[str, Directive
     return Drawn(request=request, level=level, probability=mix.probabilities[level], mix_id=mix.id)
 
 
-def placement(settings: Settings) -> Placement:
-    """Where this model obeys a directive: measured for the bundled model, the system message otherwise."""
-    if settings.placement is not None:
-        return settings.placement
-    return Placement.USER if settings.model == BUNDLED_MODEL else Placement.SYSTEM
-
-
 def engine_request(settings: Settings, shard: LeasedShard, key: str) -> EngineRequest:
     """The request with the directive of its level in place."""
     drawn = shard.drawn[key]
-    texts = settings.workload_directives.get(floor_of(drawn.request.workload), settings.directives)
-    body = place(drawn.request.body, texts[drawn.level], placement(settings))
+    text = deployment.texts_of(settings, drawn.request.workload)[drawn.level]
+    body = place(drawn.request.body, text, deployment.placement(settings))
     return EngineRequest(key=key, endpoint=shard.lease.endpoint, body=body)

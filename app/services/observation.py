@@ -10,15 +10,18 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from app.domain.attribution import Use
+from app.domain.bias import corrected
 from app.domain.directive import L0
 from app.domain.errors import IntensityUnavailable
 from app.domain.footprint import Hardware
 from app.domain.intensity import HOUR
+from app.domain.judging import Kind
 from app.domain.policy import Known, Observation
 from app.domain.preference import EVEN, PAPER_PRIOR, Prior, Quality, Tally, from_tally, stratified
 from app.domain.profile import Profile, of_floors
 from app.domain.units import hour_of
 from app.domain.workload import floor_of
+from app.services import deployment
 from app.services.intensity import PAST, STALE_INTENSITY, Figure, age_hours, as_figure, known
 from app.settings import Settings
 from app.store import intensity, profiles, verdicts
@@ -91,9 +94,17 @@ def look(
 def _workloads(
     connection: Connection, settings: Settings, model: str, tenant: str, names: Sequence[str], now: datetime
 ) -> Sequence[Known]:
-    tallies = verdicts.tallies(connection, tenant, model, now=now, half_life_s=settings.verdict_half_life_s)
     belief = prior(settings)
-    qualities = _qualities(names, tallies, settings.levels, belief)
+    fingerprint = deployment.fingerprints(connection, settings, model)
+
+    def counted(kind: Kind) -> Mapping[tuple[str, int], Tally]:
+        half_life_s = settings.verdict_half_life_s
+        return corrected(
+            verdicts.counted(connection, tenant, model, fingerprint, kind=kind, now=now, half_life_s=half_life_s)
+        )
+
+    qualities = _qualities(names, counted(Kind.PREFERENCE), settings.levels, belief)
+    correctness = _qualities(names, counted(Kind.CORRECTNESS), settings.levels, None)
     known = _Profiles(profiles.all_of(connection, tenant, model))
     traffic = profiles.traffic(connection, tenant, model, now - PAST)
     # Without any weight in its floor the mix of a new stratum would be left to chance.
@@ -106,6 +117,7 @@ def _workloads(
             share=requests[name] / total,
             uses=_uses(name, settings.levels, known, belief),
             quality=qualities[name],
+            correctness=correctness[name],
         )
         for name in names
     ]

@@ -66,6 +66,12 @@ class Pace:
         with self._changed:
             return self._held <= self.slots - self._quantum
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is leased."""
+        with self._changed:
+            return self._held == 0
+
     @contextmanager
     def hold(self, stopping: threading.Event) -> Iterator[Hold]:
         """Wait for room worth a lease; the block keeps it. Room for nothing when the worker stops."""

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from app.domain.arrays import Floats, Ints
 from app.domain.errors import ConfigurationError, InvalidInput
+from app.domain.reference import is_correct
 from app.domain.units import JOULES_PER_KWH
-from app.simulation.gold import is_correct
 
 CHECKABLE = 0.9
 """A workload has an accuracy only if this share of its references can be checked."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Column, ColumnElement, DateTime, Float, MetaData, Text, cast, extract, func, literal
-
-from app.domain.batch import BatchStatus, Schedule
-from app.domain.shard import ShardState
 
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -20,7 +18,7 @@ NAMING = {
 metadata = MetaData(naming_convention=NAMING)
 
 
-def one_of(column: str, values: type[BatchStatus] | type[Schedule] | type[ShardState] | tuple[str, ...]) -> str:
+def one_of(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 

@@ -98,26 +98,12 @@ directive_mixes = Table(
     Column("probabilities", ARRAY(Float, dimensions=1), nullable=False),
     Column("evidence", Text, nullable=False),
     Column("binding", Boolean, nullable=False),
+    # Of the model, the directives and their placement that its evidence is about.
+    Column("fingerprint", Text, nullable=False, server_default=""),
     time("created_at", nullable=False),
     UniqueConstraint("run_id", "workload"),
     CheckConstraint("is_distribution(probabilities)", name="sums_to_one"),
     Index(None, "tenant_id", "model", "zone", "workload", "created_at"),
-)
-
-verdicts = Table(
-    "verdicts",
-    metadata,
-    Column("id", BigInteger, Identity(), primary_key=True),
-    tenant(),
-    Column("model", Text, nullable=False),
-    Column("workload", Text, nullable=False),
-    Column("level", SmallInteger, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("judge", Text, nullable=False),
-    time("created_at", nullable=False),
-    CheckConstraint("level > 0", name="level_positive"),
-    CheckConstraint(one_of("outcome", ("win", "tie", "loss")), name="outcome_known"),
-    Index(None, "tenant_id", "model", "workload", "level"),
 )
 
 class_models = Table(

@@ -29,7 +29,7 @@ from app.domain.workload import STRATUM
 from app.store.knowledge import intensity
 from app.store.tables import results, windows
 
-_floor = func.split_part(results.c.workload, literal_column(f"'{STRATUM}'"), literal_column("1"))
+floor_column = func.split_part(results.c.workload, literal_column(f"'{STRATUM}'"), literal_column("1"))
 """`app.domain.workload.floor_of`, in SQL. Without parameters, which would make two of it differ."""
 
 
@@ -68,7 +68,7 @@ def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
     first = func.coalesce(results.c.first_operational_g, results.c.operational_g)
     query = (
         select(
-            _floor.label("workload"),
+            floor_column.label("workload"),
             results.c.level,
             answered.label("answered"),
             results.c.intensity_basis,
@@ -85,8 +85,8 @@ def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
             func.sum(case((pinned, grams), else_=0.0)).label("pinned_g"),
         )
         .where(results.c.batch_id == batch_id)
-        .group_by(_floor, results.c.level, answered, results.c.intensity_basis)
-        .order_by(_floor, results.c.level, answered.desc(), results.c.intensity_basis)
+        .group_by(floor_column, results.c.level, answered, results.c.intensity_basis)
+        .order_by(floor_column, results.c.level, answered.desc(), results.c.intensity_basis)
     )
     return [LevelTotal(**row) for row in connection.execute(query).mappings()]
 
@@ -110,7 +110,7 @@ def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[Weigh
     sums += [_sum(term) for y in (energy, grams) for term in (y / p, y / (p * p), y * y / (p * p))]
     query = select(*sums).where(
         results.c.batch_id == batch_id,
-        _floor == workload,
+        floor_column == workload,
         results.c.status_code == 200,
         results.c.level == 0,
         results.c.mix_id.is_not(None),

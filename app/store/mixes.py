@@ -24,6 +24,8 @@ class DirectiveMix:
     binding: bool
     """Whether the quality floor holds back further saving."""
     created_at: datetime
+    fingerprint: str = ""
+    """Of the model and the directives that it was decided for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ def add(connection: Connection, tenant: str, run: OptimizerRun, mixes: Sequence[
 
 def current(connection: Connection, tenant: str, zone: str, model: str) -> Mapping[str, DirectiveMix]:
     """The newest mix of each workload, for the workers of a zone that serve a model."""
-    names = ("id", "workload", "probabilities", "evidence", "binding", "created_at")
+    names = ("id", "workload", "probabilities", "evidence", "binding", "fingerprint", "created_at")
     query = (
         select(*(directive_mixes.c[name] for name in names))
         .where(directive_mixes.c.tenant_id == tenant, directive_mixes.c.zone == zone, directive_mixes.c.model == model)

@@ -55,6 +55,23 @@ def _counted(shard: Shard, at: int) -> Select[int, int, int]:
     )
 
 
+def is_waiting(connection: Connection, *, place: str, model: str, now: datetime) -> bool:
+    """Whether a released shard of a zone and a model has no worker yet."""
+    found = (
+        select(shards.c.id)
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(
+            batches.c.status == BatchStatus.IN_PROGRESS,
+            batches.c.model == model,
+            shards.c.state == ShardState.PENDING,
+            shards.c.zone == place,
+            shards.c.release_at <= now,
+        )
+        .exists()
+    )
+    return bool(connection.execute(select(found)).scalar_one())
+
+
 class Left(NamedTuple):
     """What the workers of a zone have yet to lease."""
 

@@ -1,4 +1,4 @@
-"""The tables of work and of what it used. Alembic's migrations build them; a test holds the two against each other."""
+"""The tables of work and of what it used."""
 
 from __future__ import annotations
 
@@ -24,12 +24,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.domain.batch import BatchStatus, Schedule
 from app.domain.shard import ShardState
-from app.store import columns
-from app.store.columns import one_of, tenant, time
+from app.store.columns import metadata, one_of, tenant, time
 from app.store.knowledge import directive_mixes
-
-metadata = columns.metadata
-"""Of these tables and of those in `app.store.knowledge`."""
 
 files = Table(
     "files",

@@ -1,57 +1,187 @@
-"""Verdicts: comparisons of a level with L0."""
+"""Verdicts: comparisons of a level's answer with that of L0."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import insert as plain_insert
+from sqlalchemy.dialects.postgresql import insert
 
+from app.domain.bias import Counted
+from app.domain.judging import Kind, Outcome, Vote
 from app.domain.preference import Tally
 from app.store.columns import faded
-from app.store.knowledge import verdicts
+from app.store.quality import fresh_starts, verdicts
+
+Fingerprints = Callable[[str], str]
+"""The fingerprint of a workload's present evidence."""
 
 
-def add(
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    tenant_id: str
+    model: str
+    fingerprint: str
+    workload: str
+    level: int
+    batch_id: str
+    line: int
+    round_id: str | None
+    kind: Kind
+    outcome: Outcome
+    judge: str
+    judge_model: str
+    prompt_version: str
+    when_first: Vote | None
+    when_second: Vote | None
+    length: int
+    """Characters of the level's answer."""
+    l0_length: int
+    replies: Sequence[str] | None
+    created_at: datetime
+
+
+def add(connection: Connection, found: Iterable[Verdict]) -> int:
+    """Store verdicts; those that the same judge has given already stay as they are. Returns how many are new."""
+    rows = [asdict(verdict) for verdict in found]
+    if not rows:
+        return 0
+    statement = insert(verdicts).on_conflict_do_nothing(constraint="judged_once").returning(verdicts.c.id)
+    return len(connection.execute(statement, rows).all())
+
+
+def _counting(tenant: str, model: str) -> ColumnElement[bool]:
+    """Verdicts that no fresh start has set aside."""
+    later = (
+        select(fresh_starts.c.id)
+        .where(
+            fresh_starts.c.tenant_id == verdicts.c.tenant_id,
+            fresh_starts.c.model == verdicts.c.model,
+            fresh_starts.c.workload == verdicts.c.workload,
+            fresh_starts.c.level == verdicts.c.level,
+            fresh_starts.c.since > verdicts.c.created_at,
+        )
+        .exists()
+    )
+    return and_(verdicts.c.tenant_id == tenant, verdicts.c.model == model, ~later)
+
+
+def counted(
+    connection: Connection,
+    tenant: str,
+    model: str,
+    fingerprints: Fingerprints,
+    *,
+    kind: Kind,
+    now: datetime,
+    half_life_s: float,
+) -> Sequence[Counted]:
+    """Counts per judge, workload, level and which answer was longer; a verdict weighs 2^(-age / half-life)."""
+    weight = faded(verdicts.c.created_at, now, half_life_s)
+    longer = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
+
+    def total(*conditions: ColumnElement[bool]) -> ColumnElement[float]:
+        return func.coalesce(func.sum(weight).filter(and_(*conditions)), 0.0)
+
+    both = and_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None))
+    first_twice = and_(verdicts.c.when_first == Vote.LEVEL, verdicts.c.when_second == Vote.L0)
+    second_twice = and_(verdicts.c.when_first == Vote.L0, verdicts.c.when_second == Vote.LEVEL)
+    query = (
+        select(
+            verdicts.c.judge,
+            verdicts.c.judge_model,
+            verdicts.c.workload,
+            verdicts.c.level,
+            verdicts.c.fingerprint,
+            longer,
+            *(total(verdicts.c.outcome == outcome) for outcome in Outcome),
+            total(both),
+            total(first_twice),
+            total(second_twice),
+        )
+        .where(_counting(tenant, model), verdicts.c.kind == kind)
+        .group_by(
+            verdicts.c.judge,
+            verdicts.c.judge_model,
+            verdicts.c.workload,
+            verdicts.c.level,
+            verdicts.c.fingerprint,
+            longer,
+        )
+    )
+    return [
+        Counted(
+            judge=f"{judge}:{judge_model}" if judge_model else judge,
+            workload=workload,
+            level=level,
+            longer=int(sign),
+            tally=Tally(wins=wins, ties=ties, losses=losses),
+            pairs=pairs,
+            first_twice=first,
+            second_twice=second,
+        )
+        for judge, judge_model, workload, level, fingerprint, sign, wins, ties, losses, pairs, first, second in (
+            connection.execute(query)
+        )
+        if fingerprint == fingerprints(workload)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    workload: str
+    level: int
+    score: float
+    """1 for a win, 1/2 for a tie, 0 for a loss."""
+    created_at: datetime
+
+
+def scores_since(
+    connection: Connection, tenant: str, model: str, fingerprints: Fingerprints, since: datetime
+) -> Sequence[Scored]:
+    """Preferences that count and were recorded from `since` on, in the order in which they were."""
+    score = {Outcome.WIN: 1.0, Outcome.TIE: 0.5, Outcome.LOSS: 0.0}
+    query = (
+        select(verdicts.c.workload, verdicts.c.level, verdicts.c.outcome, verdicts.c.created_at, verdicts.c.fingerprint)
+        .where(_counting(tenant, model), verdicts.c.kind == Kind.PREFERENCE, verdicts.c.created_at >= since)
+        .order_by(verdicts.c.created_at, verdicts.c.id)
+    )
+    return [
+        Scored(workload=workload, level=level, score=score[Outcome(outcome)], created_at=created_at)
+        for workload, level, outcome, created_at, fingerprint in connection.execute(query)
+        if fingerprint == fingerprints(workload)
+    ]
+
+
+def start_afresh(
     connection: Connection,
     *,
     tenant: str,
     model: str,
     workload: str,
     level: int,
-    outcome: Literal["win", "tie", "loss"],
-    judge: str,
+    since: datetime,
+    reason: str,
     now: datetime,
 ) -> None:
+    """Let verdicts on a level from before `since` count no longer."""
     connection.execute(
-        insert(verdicts).values(
+        plain_insert(fresh_starts).values(
             tenant_id=tenant,
             model=model,
             workload=workload,
             level=level,
-            outcome=outcome,
-            judge=judge,
+            since=since,
+            reason=reason,
             created_at=now,
         )
     )
 
 
-def tallies(
-    connection: Connection, tenant: str, model: str, *, now: datetime, half_life_s: float
-) -> Mapping[tuple[str, int], Tally]:
-    """Counts per (workload, level), a verdict weighing 2^(-age / half-life) as in `app.domain.preference.faded`."""
-    weight = faded(verdicts.c.created_at, now, half_life_s)
-
-    def counted(outcome: str) -> ColumnElement[float]:
-        return func.coalesce(func.sum(weight).filter(verdicts.c.outcome == outcome), 0.0)
-
-    query = (
-        select(verdicts.c.workload, verdicts.c.level, counted("win"), counted("tie"), counted("loss"))
-        .where(verdicts.c.tenant_id == tenant, verdicts.c.model == model)
-        .group_by(verdicts.c.workload, verdicts.c.level)
-    )
-    return {
-        (workload, level): Tally(wins=wins, ties=ties, losses=losses)
-        for workload, level, wins, ties, losses in connection.execute(query)
-    }
+def forget_replies(connection: Connection, before: datetime) -> int:
+    """Drop the raw replies of verdicts from before; returns of how many."""
+    old = and_(verdicts.c.created_at < before, verdicts.c.replies.is_not(None))
+    return connection.execute(update(verdicts).where(old).values(replies=None)).rowcount

@@ -7,7 +7,7 @@ import pytest
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.store.database import Database
-from app.store.tables import metadata
+from app.store.schema import metadata
 from tests.support.api import Api
 from tests.support.clock import FakeClock
 from tests.support.dispatcher import RecordingDispatcher

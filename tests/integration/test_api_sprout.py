@@ -10,11 +10,11 @@ from rich.console import Console
 from app.cli.directives import show
 from app.domain.intensity import HOUR, IntensityPoint
 from app.services import directives, grid
-from app.store import intensity, results, verdicts
+from app.store import intensity, results
 from tests.support.api import Api, error_of
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
-from tests.support.factories import MODEL, a_result, line, store_batch, store_mix
+from tests.support.factories import MODEL, a_result, line, store_batch, store_mix, store_verdicts
 from tests.support.grid import ScriptedProvider, a_forecast
 from tests.support.services import Desk, Desks, jsonl
 
@@ -25,7 +25,7 @@ RUN_KEYS = {
 POLICY_KEYS = {"name", "mode", "xi", "quality_worth", "kept_at_l0", "confidence"}
 MIX_KEYS = {
     "id", "workload", "floor", "probabilities", "binding", "share", "base_quality", "evidence", "verdicts", "levels",
-    "created_at",
+    "created_at", "fingerprint",
 }  # fmt: skip
 OPTION_KEYS = {"energy_j", "device_s", "claimed_gain", "mean_gain", "evidence", "verdicts"}
 LEVEL_KEYS = {
@@ -65,16 +65,7 @@ def test_a_mix_says_what_its_own_run_knew(api: Api, desk: Desk) -> None:
         intensity.put(connection, [point], NOON)
         directives.ensure_mixes(desk.context, connection, "default", MODEL, ["mail~1"])
         desk.clock.advance(hours=5)
-        verdicts.add(
-            connection,
-            tenant="default",
-            model=MODEL,
-            workload="mail~1",
-            level=1,
-            outcome="win",
-            judge="test",
-            now=desk.clock.now(),
-        )
+        store_verdicts(connection, wins=1, workload="mail~1", created_at=desk.clock.now())
         directives.ensure_mixes(desk.context, connection, "default", MODEL, ["news"])
     found = api.get("/sprout/v1/directives")
     assert found["run"]["outcome"] == "last_good"

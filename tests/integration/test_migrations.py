@@ -15,7 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.store import migrate
 from app.store.database import Database
-from app.store.tables import metadata
+from app.store.schema import metadata
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

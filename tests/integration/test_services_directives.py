@@ -17,11 +17,11 @@ from app.domain.preference import PAPER_PRIOR, Quality, Tally, from_tally
 from app.domain.profile import Profile
 from app.grid.static import StaticProvider
 from app.services import directives, observation
-from app.store import intensity, mixes, profiles, results, verdicts
+from app.store import intensity, mixes, profiles, results
 from app.store.database import TENANT
 from app.store.mixes import DirectiveMix, OptimizerRun
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_mix, a_profile, a_result, a_run, line, store_batch
+from tests.support.factories import MODEL, a_mix, a_profile, a_result, a_run, line, store_batch, store_verdicts
 from tests.support.services import Desk, Desks, jsonl
 
 AT_L0 = (1.0, 0.0, 0.0)
@@ -58,18 +58,15 @@ def profile(desk: Desk, workload: str, energies: Sequence[float], requests: floa
 
 def judge(desk: Desk, workload: str, level: int, *, wins: int = 0, ties: int = 0, losses: int = 0) -> None:
     with desk.context.database.transaction() as connection:
-        for outcome, number in (("win", wins), ("tie", ties), ("loss", losses)):
-            for _ in range(number):
-                verdicts.add(
-                    connection,
-                    tenant=TENANT,
-                    model=MODEL,
-                    workload=workload,
-                    level=level,
-                    outcome=outcome,  # type: ignore[arg-type]
-                    judge="test",
-                    now=desk.clock.now(),
-                )
+        store_verdicts(
+            connection,
+            workload=workload,
+            level=level,
+            wins=wins,
+            ties=ties,
+            losses=losses,
+            created_at=desk.clock.now(),
+        )
 
 
 def ensure(desk: Desk, *workloads: str) -> Mapping[str, DirectiveMix]:

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
 
-from app.store import files, intensity, knowledge, mixes, profiles, results, tables, verdicts, windows
+from app.store import files, intensity, knowledge, mixes, profiles, results, schema, tables, verdicts, windows
 from app.store.batches import Batch
 from app.store.windows import Window
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_file, a_mix, a_result, a_run, store_batch, store_mix
+from tests.support.factories import MODEL, a_file, a_mix, a_result, a_run, a_verdict, store_batch, store_mix
 
 NAN = float("nan")
 
@@ -241,10 +241,20 @@ def test_profiles(connection: Connection, constraint: str, changes: dict[str, An
     assert profiles.all_of(connection, "default", "m") == []
 
 
-@pytest.mark.parametrize(("constraint", "changes"), [("level_positive", {"level": 0}), ("outcome_known", {"outcome": "draw"})])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    ("constraint", "changes"),
+    [
+        ("level_positive", {"level": 0}),
+        ("outcome_known", {"outcome": "draw"}),
+        ("kind_known", {"kind": "taste"}),
+        ("when_first_known", {"when_first": "both"}),
+        ("when_second_known", {"when_second": "both"}),
+    ],
+)
 def test_verdicts(connection: Connection, constraint: str, changes: dict[str, Any]) -> None:
-    values: dict[str, Any] = {"tenant": "default", "model": "m", "workload": "w", "level": 1, "outcome": "win", "judge": "j", "now": NOON}  # fmt: skip  # noqa: E501
-    refused(connection, f"ck_verdicts_{constraint}", lambda: verdicts.add(connection, **{**values, **changes}))
+    batch = store_batch(connection, lines=1)
+    verdict = a_verdict(batch, 1, **changes)
+    refused(connection, f"ck_verdicts_{constraint}", lambda: verdicts.add(connection, [verdict]))
 
 
 @pytest.mark.parametrize("column", ["input_file_id", "output_file_id", "error_file_id"])
@@ -254,6 +264,6 @@ def test_a_batch_of_a_file_that_is_not_there(connection: Connection, batch: Batc
 
 
 def test_every_table_with_user_data_carries_its_tenant() -> None:
-    of_the_machine = {"windows", "intensity", "forecasts", "installation", "calibrations"}
-    assert {name for name, table in tables.metadata.tables.items() if "tenant_id" not in table.c} == of_the_machine
-    assert not any(table.c.tenant_id.nullable for table in tables.metadata.tables.values() if "tenant_id" in table.c)
+    of_the_machine = {"windows", "intensity", "forecasts", "installation", "calibrations", "deployments"}
+    assert {name for name, table in schema.metadata.tables.items() if "tenant_id" not in table.c} == of_the_machine
+    assert not any(table.c.tenant_id.nullable for table in schema.metadata.tables.values() if "tenant_id" in table.c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from app.domain.intensity import HOUR, IntensityPoint
+from app.domain.judging import Kind
 from app.domain.preference import Tally, faded
 from app.domain.profile import Profile
 from app.store import intensity, mixes, profiles, verdicts, windows
 from app.store.windows import Window, WindowTotal
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_mix, a_run, store_mix
+from tests.support.factories import FINGERPRINT, MODEL, a_mix, a_run, store_mix, store_verdicts
 
 BASIS = "lifecycle-average"
 
@@ -101,10 +103,15 @@ def test_profiles_of_other_tenants_and_models(connection: Connection) -> None:
 
 
 def judge(connection: Connection, outcomes: str, *, tenant: str = "ours", **changes: Any) -> None:
-    names = {"w": "win", "t": "tie", "l": "loss"}
-    values: dict[str, Any] = {"model": "m", "workload": "default", "level": 1, "judge": "j", "now": NOON, **changes}
-    for outcome in outcomes:
-        verdicts.add(connection, tenant=tenant, outcome=names[outcome], **values)  # type: ignore[arg-type]
+    counts = {"wins": outcomes.count("w"), "ties": outcomes.count("t"), "losses": outcomes.count("l")}
+    store_verdicts(connection, **counts, **{"tenant_id": tenant, "model": "m", **changes})
+
+
+def tallies(connection: Connection, tenant: str, *, half_life_s: float = 3600.0) -> Mapping[tuple[str, int], Tally]:
+    found = verdicts.counted(
+        connection, tenant, "m", lambda _: FINGERPRINT, kind=Kind.PREFERENCE, now=NOON, half_life_s=half_life_s
+    )
+    return {(each.workload, each.level): each.tally for each in found}
 
 
 def test_verdicts_are_counted_per_workload_and_level(connection: Connection) -> None:
@@ -113,12 +120,12 @@ def test_verdicts_are_counted_per_workload_and_level(connection: Connection) -> 
     judge(connection, "t", workload="news")
     judge(connection, "wwwww", tenant="theirs")
     judge(connection, "wwwww", model="another")
-    assert verdicts.tallies(connection, "ours", "m", now=NOON, half_life_s=3600.0) == {
+    assert tallies(connection, "ours") == {
         ("default", 1): Tally(wins=2, ties=1, losses=1),
         ("default", 2): Tally(losses=3),
         ("news", 1): Tally(ties=1),
     }
-    assert verdicts.tallies(connection, "nobody", "m", now=NOON, half_life_s=3600.0) == {}
+    assert tallies(connection, "nobody") == {}
 
 
 @given(
@@ -130,8 +137,8 @@ def test_verdicts_fade_as_the_domain_says(connection: Connection, ages_s: list[f
     judged = [timedelta(seconds=age_s) for age_s in ages_s]
     with connection.begin_nested() as savepoint:
         for age in judged:
-            judge(connection, "wtl", now=NOON - age)
-        found = verdicts.tallies(connection, "ours", "m", now=NOON, half_life_s=half_life_s)["default", 1]
+            judge(connection, "wtl", created_at=NOON - age)
+        found = tallies(connection, "ours", half_life_s=half_life_s)["default", 1]
         savepoint.rollback()
     expected = sum(faded(age_s=age.total_seconds(), half_life_s=half_life_s) for age in judged)
     assert (found.wins, found.ties, found.losses) == pytest.approx((expected,) * 3, rel=1e-9, abs=1e-300)

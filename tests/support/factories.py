@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
+from random import Random
 from typing import Any
 
 from sqlalchemy import Connection, update
 
 from app.domain.batch import BatchStatus
+from app.domain.directive import PAPER_DIRECTIVES, Placement, fingerprint
+from app.domain.judging import Kind, Outcome
 from app.domain.profile import Profile
 from app.domain.request import Request
 from app.domain.shard import Lines
-from app.store import batches, files, mixes, requests, shards
+from app.store import batches, files, mixes, requests, shards, verdicts
 from app.store.batches import Batch
 from app.store.database import TENANT
 from app.store.files import File
@@ -21,11 +24,15 @@ from app.store.mixes import DirectiveMix, OptimizerRun
 from app.store.results import Result
 from app.store.shards import Lease
 from app.store.tables import batches as batches_table
+from app.store.verdicts import Verdict
 from app.store.windows import Window
 from tests.support.clock import NOON
 
 MODEL = "test-model"
 ENDPOINT = "/v1/chat/completions"
+
+FINGERPRINT = fingerprint("", PAPER_DIRECTIVES, Placement.USER)
+"""Of the default directives, while no worker has said what it loaded."""
 
 _numbers = count(1)
 
@@ -154,6 +161,7 @@ def a_mix(probabilities: Sequence[float] = (0.5, 0.3, 0.2), **changes: Any) -> D
         "evidence": "measured",
         "binding": False,
         "created_at": NOON,
+        "fingerprint": FINGERPRINT,
     }
     return DirectiveMix(**{**values, **changes})
 
@@ -221,3 +229,41 @@ def take(connection: Connection, shard: str, **changes: Any) -> Lease:
 def set_cells(connection: Connection, batch_id: str, **values: Any) -> None:
     """Put a batch into a state that it would not reach by itself."""
     connection.execute(update(batches_table).where(batches_table.c.id == batch_id).values(**values))
+
+
+def a_verdict(batch: Batch, number: int, **changes: Any) -> Verdict:
+    """A person's, on two answers of the same length to the request in line `number`."""
+    values: dict[str, Any] = {
+        "tenant_id": batch.tenant_id,
+        "model": MODEL,
+        "fingerprint": FINGERPRINT,
+        "workload": "default",
+        "level": 1,
+        "batch_id": batch.id,
+        "line": number,
+        "round_id": None,
+        "kind": Kind.PREFERENCE,
+        "outcome": Outcome.TIE,
+        "judge": "human",
+        "judge_model": "",
+        "prompt_version": "",
+        "when_first": None,
+        "when_second": None,
+        "length": 100,
+        "l0_length": 100,
+        "replies": None,
+        "created_at": NOON,
+    }
+    return Verdict(**{**values, **changes})
+
+
+def store_verdicts(
+    connection: Connection, *, wins: int = 0, ties: int = 0, losses: int = 0, **changes: Any
+) -> Sequence[Verdict]:
+    """So many verdicts, in any order, each on a request of its own; see `a_verdict`."""
+    outcomes = [Outcome.WIN] * wins + [Outcome.TIE] * ties + [Outcome.LOSS] * losses
+    Random(0).shuffle(outcomes)
+    batch = store_batch(connection, lines=len(outcomes), tenant_id=changes.get("tenant_id", TENANT))
+    found = [a_verdict(batch, number, outcome=each, **changes) for number, each in enumerate(outcomes, start=1)]
+    verdicts.add(connection, found)
+    return found

@@ -15,7 +15,8 @@ from scipy.optimize import OptimizeResult
 from app.domain import optimizer
 from app.domain.errors import InvalidInput, OptimizerFailed
 from app.domain.footprint import Hardware
-from app.domain.optimizer import FloorMode, FloorRule, LevelOption, Solution, WorkloadOptions, dirtiness, optimize
+from app.domain.optimizer import FloorMode, FloorRule, Solution, dirtiness, optimize
+from app.domain.options import LevelOption, WorkloadOptions
 
 HARDWARE = Hardware(pue=1.2)
 INTENSITY = 300.0

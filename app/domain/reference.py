@@ -1,22 +1,65 @@
 """Whether an answer agrees with its reference answer: a second measure of quality, beside the judge's preference.
 
-Three forms of reference can be checked without a judge; anything else is None, not wrong:
-a worked solution that ends in `#### number`, one of the choices `(A): ...` of the prompt, and short names or figures,
-several accepted spellings separated by semicolons.
+Three forms of reference can be checked for being right: a worked solution that ends in `#### number`, one of the
+choices `(A): ...` of the prompt, and short names or figures, several accepted spellings separated by semicolons. Prose
+is neither right nor wrong; answers are held against it by ROUGE-L (Lin, *ROUGE*, 2004, section 3.1), and differ where
+that does by more than ROUGE_MARGIN.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+import numpy as np
 
 SHORT_WORDS = 5
 """A longer reference is prose, which no string comparison can check."""
+
+ROUGE_MARGIN = 0.1
+"""Of ROUGE-L, 0 to 1: below it two texts are taken to say the same. On the recorded answers to the paper's prompts with
+a reference in prose, half of all pairs differ by less."""
+
+MOST_WORDS = 5000
+"""Of a text that is compared; the time grows with their product."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _CHOICE = re.compile(r"^\(([A-Z])\):\s*(.+?)\s*$", re.MULTILINE)
 _PICKED = re.compile(r"(?:^|[\s(])([A-Z])(?:\)|:|\.(?:\s|$))")
 _LETTER_ALONE = re.compile(r"(?:^|[Aa]nswer(?: is)?:?\s)\W*([A-Z])\W*$", re.MULTILINE)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
+
+
+def better(prompt: str, reference: str, answers: Sequence[str]) -> int | None:
+    """The index of the only answer that is right, or that is nearest to a reference in prose; None if none is better.
+
+    All right and all wrong are the same: a shorter answer is not better for being shorter.
+    """
+    correct = [is_correct(prompt, reference, answer) for answer in answers]
+    if None not in correct:
+        return correct.index(True) if correct.count(True) == 1 else None
+    scores = [rouge_l(reference, answer) for answer in answers]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    others = [score for place, score in enumerate(scores) if place != best]
+    return best if scores[best] - max(others) > ROUGE_MARGIN else None
+
+
+def rouge_l(reference: str, answer: str) -> float:
+    """F-measure of the longest common subsequence of words, 0 to 1."""
+    wanted, found = (_plain(text).split()[:MOST_WORDS] for text in (reference, answer))
+    if not wanted or not found:
+        return 0.0
+    return 2 * _common(wanted, found) / (len(wanted) + len(found))
+
+
+def _common(wanted: Sequence[str], found: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
+    numbers = {word: number for number, word in enumerate(dict.fromkeys((*wanted, *found)))}
+    theirs = np.array([numbers[word] for word in found])
+    row = np.zeros(len(found) + 1, dtype=np.int64)
+    for word in wanted:
+        row[1:] = np.maximum.accumulate(np.maximum(row[1:], row[:-1] + (theirs == numbers[word])))
+    return int(row[-1])
 
 
 def is_correct(prompt: str, reference: str, answer: str) -> bool | None:

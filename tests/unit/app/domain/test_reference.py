@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.simulation.gold import is_correct
+from app.domain.reference import is_correct
 
 QUIZ = "Which of them flies?\n(A): a ferry\n(B): The Grey Heron\n(C): neither of the two"
 

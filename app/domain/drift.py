@@ -1,0 +1,61 @@
+"""Has a level become worse than it was said to be? A sequential test on verdicts, valid however often one looks.
+
+Scores s_1, s_2, ... of new verdicts (1 win, 1/2 tie, 0 loss) are held against `expected`, what the mix in force claims
+of the level. While their mean is not below it, each bet
+
+    1 + b (expected - s_t),   0 < b < 1 / (1 - expected)
+
+multiplies what is staked by at most 1 on average. The sum over all possible beginnings of a drop,
+
+    M_t = (M_t-1 + 1) (1 + b (expected - s_t)),
+
+then reaches `1 / RATE` less often than once in 1 / RATE verdicts: the Shiryaev-Roberts form of an e-detector (Shin,
+Ramdas and Rinaldo, *E-detectors*, NEJSDS 2024, theorem 2.4). Nothing is assumed of how scores are spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RATE = 1 / 2000
+"""Of false alarms per verdict, at the most: one in two thousand."""
+
+DROP = 0.2
+"""The drop below what is expected that the bets are made for; a larger one is found sooner, a smaller one later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """Verdicts, by place, from which a level is worse than expected."""
+
+    first: int
+    """Where it most likely began."""
+    found: int
+    """Where it was certain enough."""
+    mean: float
+    """Of the scores in between."""
+
+
+def find_drop(scores: Sequence[float], *, expected: float) -> Drop | None:
+    """The first drop below `expected` (0 to 1) in `scores`, oldest first; None where there is none."""
+    if not 0 < expected <= 1:
+        return None
+    bet = _bet(expected)
+    total, best, first = 0.0, 0.0, 0
+    for place, score in enumerate(scores):
+        factor = 1 + bet * (expected - score)
+        total = (total + 1) * factor
+        # Of all beginnings the likeliest, as in CUSUM: it starts anew when the scores so far speak against a drop.
+        if best <= 1:
+            best, first = 1.0, place
+        best *= factor
+        if total >= 1 / RATE:
+            seen = scores[first : place + 1]
+            return Drop(first=first, found=place, mean=sum(seen) / len(seen))
+    return None
+
+
+def _bet(expected: float) -> float:
+    """The best one if scores were 0 or 1 and fell by DROP, d / (m (1 - m)), and never all of what is at stake."""
+    return min(DROP / max(expected * (1 - expected), 0.05), 0.9 / max(1 - expected, 0.05))

@@ -1,0 +1,70 @@
+"""The worker's part in a round of evaluation: have sampled prompts answered at every level, and the answers judged.
+
+Batch work goes first. A stint takes a few samples at a time, and it is looked up between them; what is unfinished when
+batch work arrives, the gate closes or the worker stops is left for another time, with the answers that are there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from app.domain.errors import EngineFailed, EngineUnavailable, JudgeUnavailable
+from app.ports import Judge
+from app.services import answering, judging
+from app.services.context import Context
+from app.services.generation import Worker
+from app.services.stint import Stint, give_back, take
+from app.store import rounds, samples, sharing
+
+log = logging.getLogger(__name__)
+
+
+def run_round(context: Context, worker: Worker, judges: Sequence[Judge], round_id: str) -> None:
+    """Evaluate samples of a round until none is left or something else goes first; nothing if this worker is at it.
+
+    Raises:
+        EngineFailed: the engine is gone. What was leased is taken up again once its lease has lapsed.
+    """
+    if not worker.evaluating.acquire(blocking=False):
+        return
+    try:
+        while may_run(context, worker, round_id):
+            stint = take(context, round_id)
+            if not stint.samples or not _run(context, worker, judges, stint):
+                break
+    finally:
+        worker.evaluating.release()
+
+
+def may_run(context: Context, worker: Worker, round_id: str) -> bool:
+    """Whether evaluation may go on here: the gate is open, and nothing that was asked for waits or runs."""
+    settings, now = context.settings, context.clock.now()
+    if worker.stopping.is_set() or not worker.pace.is_idle:
+        return False
+    with context.database.transaction() as connection:
+        found = rounds.get(connection, round_id)
+        if found is None or found.closed_at is not None:
+            return False
+        newest = next(iter(rounds.decisions(connection, found.tenant_id, found.model)), None)
+        if newest is None or not newest.gate_open or newest.round_id != round_id:
+            return False
+        if samples.progress(connection, round_id).spent_g >= found.budget_g:
+            return False
+        return not sharing.is_waiting(connection, place=settings.place, model=settings.served_name, now=now)
+
+
+def _run(context: Context, worker: Worker, judges: Sequence[Judge], stint: Stint) -> bool:
+    """Whether the stint came to its end, and the round may go on."""
+    try:
+        return answering.answer(context, worker, stint) and judging.judge(context, worker, judges, stint)
+    except (EngineUnavailable, JudgeUnavailable) as exc:
+        log.warning("round %s waits: %s", stint.round_id, exc.message)
+        with context.database.transaction() as connection:
+            rounds.failed(connection, stint.round_id, exc.message)
+        return False
+    except EngineFailed:
+        worker.stopping.set()
+        raise
+    finally:
+        give_back(context, stint)

@@ -1,0 +1,198 @@
+"""Having the answers to sampled prompts compared, and entering the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from app.domain.directive import L0
+from app.domain.judging import (
+    PROMPT_VERSION,
+    Comparison,
+    Kind,
+    Opinion,
+    Question,
+    conversation,
+    outcome,
+    vote,
+    without_judge,
+)
+from app.ports import Judge
+from app.services.context import Context
+from app.services.generation import Worker
+from app.services.stint import Stint, charge
+from app.settings import Settings
+from app.store import rounds, samples, verdicts
+from app.store.candidates import REFERENCE_KEY
+from app.store.database import TENANT
+from app.store.samples import Sample
+from app.store.verdicts import Verdict
+
+
+def may_send(settings: Settings) -> bool:
+    """Whether prompts may be sent to a judging server: it is named, and the tenant agreed."""
+    return settings.judge == "openai" and TENANT in settings.judge_tenants
+
+
+def is_there(settings: Settings) -> bool:
+    """Whether anybody says which answer is preferred."""
+    return settings.judge in ("engine", "human") or may_send(settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A level's answer and L0's to one prompt, as one judge is shown them."""
+
+    judge: Judge
+    sample: Sample
+    level: int
+    level_at: int
+    """The place in which the level's answer is shown, 0 or 1."""
+
+
+def judge(context: Context, worker: Worker, judges: Sequence[Judge], stint: Stint) -> bool:
+    """Judge what a stint has answered, and end its samples; False if the worker stops meanwhile.
+
+    What was judged before a judge fails to answer is entered.
+
+    Raises:
+        JudgeUnavailable: a judge cannot be asked now.
+        EngineFailed: the judge is this worker's own engine, and it is gone.
+    """
+    asked = {one.name: _pairs(one, stint) for one in judges}
+    opinions: dict[str, Opinion] = {}
+    try:
+        for one in judges:
+            if not _ask(context, worker, one, stint, asked[one.name], opinions):
+                return False
+    finally:
+        for sample in stint.samples:
+            own = {key: pair for pairs in asked.values() for key, pair in pairs.items() if pair.sample is sample}
+            if own.keys() <= opinions.keys():
+                _enter(context, judges, stint, sample, own, opinions)
+    return True
+
+
+def _pairs(one: Judge, stint: Stint) -> Mapping[str, Pair]:
+    """What a judge is to be asked, by the key of each comparison."""
+    places = (0, 1) if one.heeds_order else (0,)
+    return {
+        f"{stint.lease_id}/{one.name}/{sample.batch_id}/{sample.line}/{level}/{at}": Pair(
+            judge=one, sample=sample, level=level, level_at=at
+        )
+        for sample in stint.answered
+        if one.kind is Kind.PREFERENCE or _reference(sample) is not None
+        for level, text in stint.answers[sample.key].items()
+        if level != L0 and (one.kind is Kind.CORRECTNESS or without_judge(text, stint.answers[sample.key][L0]) is None)
+        for at in places
+    }
+
+
+def _reference(sample: Sample) -> str | None:
+    metadata = sample.body.get("metadata")
+    return metadata.get(REFERENCE_KEY) if isinstance(metadata, dict) else None
+
+
+def _comparison(key: str, pair: Pair, stint: Stint) -> Comparison:
+    answers = stint.answers[pair.sample.key]
+    shown = (answers[pair.level], answers[L0])
+    question = Question(prompt=conversation(pair.sample.body), reference=_reference(pair.sample))
+    return Comparison(key=key, question=question, answers=shown if pair.level_at == 0 else shown[::-1])
+
+
+def _ask(
+    context: Context,
+    worker: Worker,
+    one: Judge,
+    stint: Stint,
+    pairs: Mapping[str, Pair],
+    opinions: dict[str, Opinion],
+) -> bool:
+    """Collect opinions; False if the worker stops meanwhile."""
+    if not pairs:
+        return True
+    came: list[Opinion] = []
+    # The judge may be this worker's engine.
+    worker.accountant.follow(pairs)
+    try:
+        with closing(one.judge([_comparison(key, pair, stint) for key, pair in pairs.items()])) as groups:
+            for group in groups:
+                came += group
+                opinions |= {opinion.key: opinion for opinion in group}
+                if worker.stopping.is_set():
+                    return False
+    finally:
+        worker.accountant.settle()
+        charge(context, worker, stint, {key: pair.sample for key, pair in pairs.items()})
+        with context.database.transaction() as connection:
+            rounds.asked(
+                connection,
+                stint.round_id,
+                requests=len(came) if one.kind is Kind.PREFERENCE else 0,
+                prompt_tokens=sum(opinion.prompt_tokens for opinion in came),
+                completion_tokens=sum(opinion.completion_tokens for opinion in came),
+            )
+    return True
+
+
+def _enter(
+    context: Context,
+    judges: Sequence[Judge],
+    stint: Stint,
+    sample: Sample,
+    pairs: Mapping[str, Pair],
+    opinions: Mapping[str, Opinion],
+) -> None:
+    """End a sample with the verdicts on it."""
+    found: list[Verdict] = []
+    faults = [stint.faults[sample.key]] if sample.key in stint.faults else []
+    for one in judges if not faults else ():
+        for level in sorted(stint.answers[sample.key].keys() - {L0}):
+            given = [(pair, opinions[key]) for key, pair in pairs.items() if pair.judge is one and pair.level == level]
+            bad = [opinion.fault for _, opinion in given if opinion.fault]
+            faults += bad
+            verdict = None if bad else _verdict(context, one, stint, sample, level, given)
+            found += [verdict] if verdict else []
+    now = context.clock.now()
+    with context.database.transaction() as connection:
+        fault = "; ".join(dict.fromkeys(faults)) if faults and not found else None
+        if samples.finish(connection, sample, stint.lease_id, fault=fault, now=now):
+            verdicts.add(connection, found)
+
+
+def _verdict(
+    context: Context,
+    one: Judge,
+    stint: Stint,
+    sample: Sample,
+    level: int,
+    given: Sequence[tuple[Pair, Opinion]],
+) -> Verdict | None:
+    """What a judge's opinions on a level come to; None where it was not asked and there is nothing to say."""
+    answers = stint.answers[sample.key]
+    votes = {pair.level_at: vote(opinion.preferred, level_at=pair.level_at) for pair, opinion in given}
+    settled = without_judge(answers[level], answers[L0]) if one.kind is Kind.PREFERENCE else None
+    if not votes and settled is None:
+        return None
+    return Verdict(
+        tenant_id=TENANT,
+        model=context.settings.served_name,
+        fingerprint=stint.fingerprints[sample.workload],
+        workload=sample.workload,
+        level=level,
+        batch_id=sample.batch_id,
+        line=sample.line,
+        round_id=stint.round_id,
+        kind=one.kind,
+        outcome=settled or outcome(list(votes.values())),
+        judge=one.name,
+        judge_model=one.model,
+        prompt_version=PROMPT_VERSION if one.heeds_order else "",
+        when_first=votes.get(0) if one.heeds_order else None,
+        when_second=votes.get(1) if one.heeds_order else None,
+        length=len(answers[level]),
+        l0_length=len(answers[L0]),
+        replies=[opinion.reply for _, opinion in given] or None,
+        created_at=context.clock.now(),
+    )

@@ -1,0 +1,99 @@
+"""Requests that a round of evaluation may ask about, and drawing a sample of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, literal, or_, select
+
+from app.store.quality import evaluation_samples
+from app.store.tables import batches, requests, results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Which requests may be asked about."""
+
+    tenant: str
+    model: str
+    since: datetime
+    """Served since then."""
+    not_asked_since: datetime
+    """A request that a round has taken since then is not taken again."""
+    with_reference: bool = False
+    """Only those whose right answer is known."""
+
+
+OPT_OUT = "off"
+EVALUATION_KEY = "sprout_evaluation"
+REFERENCE_KEY = "sprout_reference"
+"""Metadata keys: of a batch, to keep its prompts out of evaluation; of a line's body, for the right answer."""
+
+
+def _eligible(among: Candidates) -> Select[Any]:
+    taken = (
+        select(evaluation_samples.c.line)
+        .where(
+            evaluation_samples.c.batch_id == results.c.batch_id,
+            evaluation_samples.c.line == results.c.line,
+            evaluation_samples.c.updated_at >= among.not_asked_since,
+        )
+        .exists()
+    )
+    conditions: list[ColumnElement[bool]] = [
+        results.c.tenant_id == among.tenant,
+        results.c.model == among.model,
+        results.c.finished_at >= among.since,
+        results.c.status_code == 200,
+        # Requests that were pinned to a level are not those that a mix decides about.
+        results.c.mix_id.is_not(None),
+        func.coalesce(batches.c.metadata[EVALUATION_KEY].astext, "") != OPT_OUT,
+        ~taken,
+    ]
+    query = select(results.c.batch_id, results.c.line, results.c.workload, results.c.level).join(
+        batches, batches.c.id == results.c.batch_id
+    )
+    if among.with_reference:
+        query = query.join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
+        conditions.append(requests.c.body["metadata"][REFERENCE_KEY].as_string().is_not(None))
+    return query.where(*conditions)
+
+
+def traffic(connection: Connection, among: Candidates) -> Mapping[str, int]:
+    """Requests that may be asked about, per workload."""
+    found = _eligible(among).subquery()
+    query = select(found.c.workload, func.count()).group_by(found.c.workload)
+    return dict(connection.execute(query).all())
+
+
+def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Mapping[str, int], now: datetime) -> int:
+    """Add a uniform sample of each workload to a round; returns how many. The same round draws the same."""
+    found = _eligible(among).where(results.c.workload.in_(list(wanted))).subquery()
+    seed = int.from_bytes(blake2b(round_id.encode(), digest_size=8).digest(), signed=True)
+    key = func.concat(found.c.batch_id, "/", found.c.line)
+    place = func.row_number().over(
+        partition_by=found.c.workload, order_by=(func.hashtextextended(key, seed), found.c.batch_id, found.c.line)
+    )
+    ranked = select(found, place.label("place")).subquery()
+    chosen = or_(*(and_(ranked.c.workload == name, ranked.c.place <= count) for name, count in wanted.items()))
+    names = ("round_id", "batch_id", "line", "tenant_id", "workload", "level", "state", "body", "updated_at")
+    source = (
+        select(
+            literal(round_id),
+            ranked.c.batch_id,
+            ranked.c.line,
+            literal(among.tenant),
+            ranked.c.workload,
+            ranked.c.level,
+            literal("waiting"),
+            requests.c.body,
+            literal(now),
+        )
+        .join(requests, and_(requests.c.batch_id == ranked.c.batch_id, requests.c.line == ranked.c.line))
+        .where(chosen)
+    )
+    return connection.execute(insert(evaluation_samples).from_select(list(names), source)).rowcount

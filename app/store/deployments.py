@@ -1,0 +1,40 @@
+"""Which weights stand behind each model's name, as the workers that loaded them say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.domain.directive import Placement
+from app.store.quality import deployments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    identity: str
+    """Of the weights: another text for other ones."""
+    placement: Placement
+
+
+def put(connection: Connection, model: str, found: Deployment, now: datetime) -> bool:
+    """Say what was loaded; whether that is something else than before."""
+    statement = insert(deployments).values(model=model, since=now, **vars(found))
+    changed = or_(
+        deployments.c.identity != statement.excluded.identity,
+        deployments.c.placement != statement.excluded.placement,
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=["model"],
+        set_={name: statement.excluded[name] for name in ("identity", "placement", "since")},
+        where=changed,
+    )
+    return connection.execute(statement.returning(deployments.c.model)).first() is not None
+
+
+def get(connection: Connection, model: str) -> Deployment | None:
+    query = select(deployments.c.identity, deployments.c.placement).where(deployments.c.model == model)
+    row = connection.execute(query).first()
+    return Deployment(identity=row.identity, placement=Placement(row.placement)) if row else None

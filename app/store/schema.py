@@ -1,0 +1,10 @@
+"""The whole schema. Alembic's migrations build it; a test holds the two against each other."""
+
+from __future__ import annotations
+
+from app.store import columns, knowledge, quality, tables
+
+TABLES = (tables, knowledge, quality)
+"""The modules whose tables `metadata` holds: of work and what it used, of what is known, and of quality."""
+
+metadata = columns.metadata

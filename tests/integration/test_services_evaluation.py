@@ -1,0 +1,221 @@
+"""Rounds of evaluation: opened by the trigger, drained through the gate, judged, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from app.domain.errors import InvalidInput
+from app.domain.judging import Comparison
+from app.ports import Judge, Task
+from app.services import deployment, directives, evaluation, quality_report, rounds
+from app.services.generation import Worker
+from app.store.database import TENANT
+from tests.support.engine import EchoEngine
+from tests.support.factories import MODEL, line, store_verdicts
+from tests.support.grid import ScriptedProvider
+from tests.support.judge import ScriptedJudge, takes_the_first
+from tests.support.services import Desk, Desks, jsonl
+
+HOURS = [400.0] * 6
+
+
+@pytest.fixture
+def judged(desks: Desks) -> Desk:
+    """An installation with a judge, whose budget is as large as what it serves."""
+    return desks.desk(judge="engine", evaluation_budget=1.0, kept_at_l0=0.1)
+
+
+def serve(desk: Desk, worker: Worker, *, requests: int = 20, metadata: Mapping[str, str] | None = None) -> None:
+    """Answer a batch in an hour of 400 g/kWh, and let eight hours pass; the hour is as clean as the past then."""
+    desk.expect(HOURS)
+    lines = [line(f"r-{number}", text=f"Tell me of the number {number}") for number in range(requests)]
+    desk.validated(jsonl(lines), metadata=metadata)
+    desk.work(worker)
+    directives.recompute(desk.context, ScriptedProvider(400.0))
+    desk.clock.advance(hours=8)
+    desk.expect(HOURS)
+
+
+def ended(desk: Desk, worker: Worker, judges: Sequence[Judge]) -> str:
+    """Let the bell ring for the rounds that may run, and let the worker do it; what the tick decided."""
+    said = rounds.consider(desk.context)
+    for task, argument in desk.dispatcher.take_all():
+        if task is Task.EVALUATE:
+            evaluation.run_round(desk.context, worker, judges, argument)
+    return said
+
+
+def outcomes(desk: Desk) -> Sequence[Any]:
+    return desk.rows("SELECT level, outcome, count(*) FROM verdicts GROUP BY 1, 2 ORDER BY 1, 2")
+
+
+def test_a_round_is_opened_answered_and_judged(judged: Desk) -> None:
+    engine, judge = EchoEngine(), ScriptedJudge()
+    worker = judged.worker(engine)
+    serve(judged, worker)
+    said = ended(judged, worker, [judge])
+    assert said.startswith(f"{MODEL}: drained: 400 g/kWh is at or below the mean")
+    # The echo answers with the whole prompt, so that a directive makes its answer the longer one.
+    asked = judged.rows("SELECT requests FROM evaluation_rounds")[0]
+    assert asked > 0
+    assert outcomes(judged) == [(1, "win", asked), (2, "win", asked)]
+    # Every pair was shown in both orders.
+    assert len(judge.asked) == 4 * asked
+    assert judged.rows("SELECT DISTINCT when_first || ' ' || when_second FROM verdicts") == ["level level"]
+    assert judged.rows("SELECT DISTINCT state FROM evaluation_samples") == ["judged"]
+    assert rounds.consider(judged.context).startswith(f"{MODEL}: idle: the last round ended: {asked} prompts judged")
+
+
+def test_answers_that_were_served_are_used_again(judged: Desk) -> None:
+    engine = EchoEngine()
+    worker = judged.worker(engine)
+    serve(judged, worker)
+    served = len(engine.requests)
+    ended(judged, worker, [ScriptedJudge()])
+    asked = judged.rows("SELECT requests FROM evaluation_rounds")[0]
+    assert len(engine.requests) - served == 2 * asked
+
+
+def test_evaluation_is_charged_and_stays_within_its_budget(judged: Desk) -> None:
+    worker = judged.worker(EchoEngine())
+    serve(judged, worker)
+    ended(judged, worker, [ScriptedJudge()])
+    spent, budget = judged.rows(
+        "SELECT sum(operational_g + embodied_g), min(budget_g) FROM evaluation_samples "
+        "JOIN evaluation_rounds ON id = round_id"
+    )[0]
+    assert 0 < spent <= budget
+    overhead = quality_report.report(judged.context, TENANT)["overhead"]
+    assert overhead["footprint_g"] == pytest.approx(spent)
+
+
+def test_a_judge_that_follows_the_place_says_nothing(judged: Desk) -> None:
+    worker = judged.worker(EchoEngine())
+    serve(judged, worker, requests=60)
+    ended(judged, worker, [ScriptedJudge(takes_the_first)])
+    assert {outcome for _, outcome, _ in outcomes(judged)} == {"tie"}
+    (judge,) = quality_report.report(judged.context, TENANT)["judges"]
+    assert judge["position_bias"] == 1
+    assert not judge["is_believed"]
+    assert quality_report.report(judged.context, TENANT)["levels"] == []
+
+
+def test_nothing_runs_while_the_gate_is_closed(judged: Desk) -> None:
+    worker, judge = judged.worker(EchoEngine()), ScriptedJudge()
+    serve(judged, worker)
+    judged.expect([500.0, 500.0])
+    said = rounds.consider(judged.context)
+    assert said.startswith(f"{MODEL}: held: 500 g/kWh is above the mean")
+    assert not judged.dispatcher.arguments(Task.EVALUATE)
+    evaluation.run_round(judged.context, worker, [judge], judged.rows("SELECT id FROM evaluation_rounds")[0])
+    assert not judge.asked
+    judged.expect([400.0, 400.0])
+    ended(judged, worker, [judge])
+    assert outcomes(judged)
+
+
+def test_batch_work_goes_first(judged: Desk) -> None:
+    worker, judge = judged.worker(EchoEngine()), ScriptedJudge()
+    serve(judged, worker)
+    batch = judged.validated(jsonl([line("late")]))
+    assert ended(judged, worker, [judge]).startswith(f"{MODEL}: drained")
+    assert not judge.asked
+    judged.dispatcher.sent.append((Task.GENERATE, f"{batch.id}:1-1"))
+    judged.work(worker)
+    judged.clock.advance(minutes=2)
+    ended(judged, worker, [judge])
+    assert outcomes(judged)
+
+
+def test_a_judge_that_is_away_costs_nothing_but_time(judged: Desk) -> None:
+    engine, judge = EchoEngine(), ScriptedJudge()
+    worker = judged.worker(engine)
+    serve(judged, worker)
+    judge.away = True
+    ended(judged, worker, [judge])
+    assert outcomes(judged) == []
+    answered = len(engine.requests)
+    judged.clock.advance(minutes=1)
+    assert "its judge could not be asked: The judge cannot be asked: it is away." in ended(judged, worker, [judge])
+    judge.away = False
+    judged.clock.advance(minutes=1)
+    ended(judged, worker, [judge])
+    asked = judged.rows("SELECT requests FROM evaluation_rounds")[0]
+    assert sum(number for _, _, number in outcomes(judged)) == 2 * asked
+    # What the first samples were answered was kept.
+    assert len(engine.requests) <= answered + 2 * (asked - 8)
+
+
+def test_a_judge_that_fails_costs_that_verdict_only(judged: Desk) -> None:
+    def mind(comparison: Comparison) -> int | None:
+        if any("very briefly" in answer for answer in comparison.answers):
+            raise InvalidInput("it rambles")
+        return 0
+
+    worker = judged.worker(EchoEngine())
+    serve(judged, worker)
+    ended(judged, worker, [ScriptedJudge(mind)])
+    assert {level for level, _, _ in outcomes(judged)} == {1}
+    assert judged.rows("SELECT DISTINCT state FROM evaluation_samples") == ["judged"]
+
+
+def test_private_prompts_are_left_alone(judged: Desk) -> None:
+    worker = judged.worker(EchoEngine())
+    serve(judged, worker, metadata={"sprout_evaluation": "off"})
+    assert "there is no recent request left to ask about" in rounds.consider(judged.context)
+
+
+def test_without_a_judge_only_reference_answers_are_asked_about(desks: Desks) -> None:
+    desk = desks.desk(evaluation_budget=1.0)
+    worker = desk.worker(EchoEngine())
+    serve(desk, worker)
+    assert "no judge may be asked" in rounds.consider(desk.context)
+
+
+def test_another_model_starts_from_l0(judged: Desk) -> None:
+    with judged.context.database.transaction() as connection:
+        for level in (1, 2):
+            store_verdicts(connection, wins=400, level=level, created_at=judged.clock.now())
+    deployment.publish(judged.context, "first")
+    with judged.context.database.transaction() as connection:
+        store_verdicts(
+            connection,
+            wins=400,
+            level=1,
+            created_at=judged.clock.now(),
+            fingerprint=deployment.fingerprints(connection, judged.context.settings, MODEL)("default"),
+        )
+    found = quality_report.report(judged.context, TENANT)["levels"]
+    assert [(each["level"], each["verdicts"]) for each in found] == [(1, 400)]
+    deployment.publish(judged.context, "second")
+    assert quality_report.report(judged.context, TENANT)["levels"] == []
+    (event,) = quality_report.report(judged.context, TENANT)["events"]
+    assert event["kind"] == "model_changed"
+    assert judged.dispatcher.arguments(Task.RECOMPUTE) == ["another model"] * 2
+
+
+def test_answers_that_become_worse_are_rolled_back(judged: Desk) -> None:
+    judged.expect(HOURS)
+    judged.measure(level=0)
+    judged.measure(level=1, energy_j=1000.0, device_s=1.0)
+    judged.see()
+    with judged.context.database.transaction() as connection:
+        store_verdicts(connection, wins=250, losses=150, level=1, created_at=judged.clock.now())
+    directives.recompute(judged.context, ScriptedProvider(400.0))
+    with judged.context.database.transaction() as connection:
+        directives.ensure_mixes(judged.context, connection, TENANT, MODEL, ["default"])
+    assert judged.rows("SELECT probabilities[2] > 0.5 FROM directive_mixes ORDER BY created_at DESC LIMIT 1") == [True]
+    judged.clock.advance(minutes=1)
+    with judged.context.database.transaction() as connection:
+        store_verdicts(connection, losses=29, level=1, created_at=judged.clock.now())
+    judged.dispatcher.take_all()
+    rounds.consider(judged.context)
+    (event,) = quality_report.report(judged.context, TENANT)["events"]
+    assert event["kind"] == "quality_drop"
+    assert judged.dispatcher.arguments(Task.RECOMPUTE) == ["quality has dropped"]
+    judged.clock.advance(seconds=1)
+    directives.recompute(judged.context, ScriptedProvider(400.0))
+    assert judged.rows("SELECT probabilities[1] FROM directive_mixes ORDER BY created_at DESC LIMIT 1") == [1.0]
