@@ -36,7 +36,7 @@ from app.model.bundled import MODEL_NAME, prepare
 Run = dict[str, Any]
 WARM = 8
 """Questions, from the end of the data set, that are answered before the clock starts."""
-ROLES = ("uvicorn", "beat", "scheduler@", "generator@", "flower", "postgres", "valkey")
+ROLES = ("uvicorn", " beat", "scheduler@", "generator@", "flower", "postgres", "valkey")
 ENGINE = {
     "dtype": "bfloat16",
     "max-model-len": "2048",
@@ -118,7 +118,7 @@ def cpu_by_role(up: psutil.Process) -> dict[str, float]:
         command = " ".join(child.cmdline())
         role = next((role for role in ROLES if role in command), command[:20])
         below = sum(cpu_s(each) for each in child.children()) if role == "generator@" else 0.0
-        found[role.strip("@")] = cpu_s(child) - below
+        found[role.strip("@ ")] = cpu_s(child) - below
         if below:
             found["engine core"] = below
     return found

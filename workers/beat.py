@@ -13,6 +13,9 @@ INTENSITY_S = 60.0
 PLAN_S = 60.0
 """How often the open batches are planned anew: forecasts, capacity and backlog change meanwhile."""
 
+CONSIDER_S = 60.0
+"""How often it is decided about evaluation: the gate must follow the hour, and a drop in quality must not wait."""
+
 DISCOVERY_S = 3600.0
 """How often it is looked whether classes of prompts are due: the first ones must not wait for a day of uptime."""
 
@@ -34,6 +37,6 @@ app.conf.beat_schedule = {
     "carbon intensity": _every(min(INTENSITY_S, settings.period_s), Task.REFRESH),
     "plan of batches": _every(min(PLAN_S, settings.period_s), Task.PLAN),
     "classes of prompts": _every(min(DISCOVERY_S, settings.discover_s), Task.DISCOVER),
-    "evaluation": _every(settings.tick_s, Task.CONSIDER),
+    "evaluation": _every(min(CONSIDER_S / settings.clock_speed, settings.period_s), Task.CONSIDER),
     "reconciliation": _every(settings.tick_s, Task.RECONCILE),
 }

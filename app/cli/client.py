@@ -14,7 +14,10 @@ from app.cli.commands import LOOPBACK
 from app.domain.batch import BatchStatus
 from app.domain.errors import ConfigurationError, InvalidInput, ServiceUnavailable
 
-POLL_S = 1.0
+SHORTEST_POLL_S, LONGEST_POLL_S = 0.25, 5.0
+POLLED_PART = 4
+"""A batch is looked at again after a quarter of the time that it is expected to take yet: often at its end, where the
+wait is noticed, and rarely before, where the machine has better things to do."""
 PATIENCE_S = 60.0
 """An API that is away for longer than this is not coming back by itself."""
 
@@ -106,12 +109,13 @@ class Client:
 
     def watch(self, batch_id: str) -> Iterator[Mapping[str, Any]]:
         """The batch, again and again until it has ended."""
+        started = time.monotonic()
         while True:
             batch = self.batch(batch_id)
             yield batch
             if BatchStatus(batch["status"]).is_final:
                 return
-            time.sleep(POLL_S)
+            time.sleep(pause_between_looks_s(batch, time.monotonic() - started))
 
     def download(self, file_id: str, target: Path) -> None:
         """Write a file's content; `target` appears whole or not at all."""
@@ -139,7 +143,7 @@ class Client:
             except ServiceUnavailable:
                 if not self._reached or time.monotonic() > deadline:
                     raise
-                time.sleep(POLL_S)
+                time.sleep(SHORTEST_POLL_S)
 
     def _call(self, method: str, path: str, **arguments: Any) -> Mapping[str, Any]:
         try:
@@ -169,3 +173,11 @@ def _refuse(response: httpx.Response) -> None:
     if response.status_code >= 500:
         raise ServiceUnavailable(message)
     raise InvalidInput(message)
+
+
+def pause_between_looks_s(batch: Mapping[str, Any], watched_s: float) -> float:
+    """Until the batch is worth another look, from what is answered of it since it was first looked at."""
+    counts = batch["request_counts"]
+    answered = counts["completed"] + counts["failed"]
+    left_s = watched_s * (counts["total"] - answered) / answered if answered else watched_s
+    return min(max(left_s / POLLED_PART, SHORTEST_POLL_S), LONGEST_POLL_S)

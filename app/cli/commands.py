@@ -16,6 +16,10 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SCHEDULER_THREADS = 4
 """A long validation must not hold up reconciliation."""
 
+HEARTBEAT_S = 15
+"""Flower is told this often that a worker lives. Every two seconds, as by default, takes a quarter of a percent of a
+core of each worker whose engine wants all of it."""
+
 ROUNDS_AT_ONCE = 1
 """A round of evaluation must not keep a shard from its place."""
 
@@ -39,7 +43,13 @@ def beat(settings: Settings) -> Sequence[str]:
 
 
 def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None) -> Sequence[str]:
-    """Threads, not processes: the engine cannot be used from a forked child."""
+    """Threads, not processes: the engine cannot be used from a forked child.
+
+    Raises:
+        ConfigurationError: evaluation without generation: it uses the engine of what generates.
+    """
+    if Queue.EVALUATE in queues and Queue.GENERATE not in queues:
+        raise ConfigurationError("A worker of `evaluate` answers with the engine of one of `generate`: add generate.")
     threads = _shards_at_once(settings) + ROUNDS_AT_ONCE if Queue.GENERATE in queues else SCHEDULER_THREADS
     return (
         *_CELERY,
@@ -52,6 +62,7 @@ def worker(settings: Settings, queues: Sequence[Queue], name: str | None = None)
         "--without-gossip",
         "--without-mingle",
         "--task-events",
+        f"--heartbeat-interval={HEARTBEAT_S}",
     )
 
 

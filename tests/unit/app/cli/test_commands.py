@@ -48,22 +48,22 @@ def test_beat_keeps_its_schedule_in_the_home() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queues", "name", "threads", "hostname"),
+    ("queues", "name", "consumed", "threads", "hostname"),
     [
-        ([Queue.GENERATE], None, 5, "generate@%h"),
-        ([Queue.SCHEDULE], "first", 4, "first@%h"),
-        ([Queue.SCHEDULE, Queue.GENERATE], None, 5, "schedule@%h"),
+        ([Queue.GENERATE], None, "generate,evaluate", 6, "generate@%h"),
+        ([Queue.SCHEDULE], "first", "schedule", 4, "first@%h"),
+        ([Queue.SCHEDULE, Queue.GENERATE], None, "schedule,generate,evaluate", 6, "schedule@%h"),
     ],
 )
-def test_a_worker(queues: list[Queue], name: str | None, threads: int, hostname: str) -> None:
+def test_a_worker(queues: list[Queue], name: str | None, consumed: str, threads: int, hostname: str) -> None:
     command = commands.worker(settings(shards_in_flight=5), queues, name)
-    assert f"--queues={','.join(queues)}" in command
+    assert f"--queues={consumed}" in command
     assert f"--concurrency={threads}" in command
     assert f"--hostname={hostname}" in command
     assert "--pool=threads" in command
 
 
-@pytest.mark.parametrize(("slots", "threads"), [(128, 4), (512, 5), (1024, 9)])
+@pytest.mark.parametrize(("slots", "threads"), [(128, 5), (512, 6), (1024, 10)])
 def test_a_large_engine_has_more_shards_at_once(slots: int, threads: int) -> None:
     command = commands.worker(settings(engine_max_seqs=slots, shard_size=256), [Queue.GENERATE])
     assert f"--concurrency={threads}" in command
@@ -72,16 +72,16 @@ def test_a_large_engine_has_more_shards_at_once(slots: int, threads: int) -> Non
 @pytest.mark.parametrize(
     ("zone", "queues", "consumed"),
     [
-        ("A", [Queue.GENERATE], "generate"),
-        ("B", [Queue.GENERATE], "generate.B"),
+        ("A", [Queue.GENERATE], "generate,evaluate"),
+        ("B", [Queue.GENERATE], "generate.B,evaluate.B"),
         ("B", [Queue.SCHEDULE], "schedule"),
-        ("B", [Queue.GENERATE, Queue.EVALUATE, Queue.SCHEDULE], "generate.B,evaluate,schedule"),
+        ("B", [Queue.GENERATE, Queue.EVALUATE, Queue.SCHEDULE], "schedule,generate.B,evaluate.B"),
     ],
 )
 def test_a_worker_takes_the_shards_of_its_own_zone(zone: str, queues: list[Queue], consumed: str) -> None:
     command = commands.worker(settings(zone=zone, zones=("A", "B"), shards_in_flight=7), queues)
     assert f"--queues={consumed}" in command
-    assert ("--concurrency=7" in command) == (Queue.GENERATE in queues)
+    assert ("--concurrency=8" in command) == (Queue.GENERATE in queues)
 
 
 def test_a_worker_takes_the_shards_of_its_own_model() -> None:
@@ -89,9 +89,16 @@ def test_a_worker_takes_the_shards_of_its_own_model() -> None:
         command = commands.worker(settings(zones=("A", "B"), default_model="own", **changes), [Queue.GENERATE])
         return next(argument for argument in command if argument.startswith("--queues="))
 
-    assert consumed(zone="A", model_name="own") == "--queues=generate"
-    assert consumed(zone="B", model_name="own") == "--queues=generate.B"
-    assert consumed(zone="B", model="org/Other-7B", model_name=None) == "--queues=generate.B@Other-7B"
+    assert consumed(zone="A", model_name="own") == "--queues=generate,evaluate"
+    assert consumed(zone="B", model_name="own") == "--queues=generate.B,evaluate.B"
+    assert (
+        consumed(zone="B", model="org/Other-7B", model_name=None) == "--queues=generate.B@Other-7B,evaluate.B@Other-7B"
+    )
+
+
+def test_evaluation_needs_an_engine() -> None:
+    with pytest.raises(ConfigurationError, match="add generate"):
+        commands.worker(settings(), [Queue.EVALUATE])
 
 
 @pytest.mark.parametrize("environment", [{}, {"FLOWER_BASIC_AUTH": ""}])

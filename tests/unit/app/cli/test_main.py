@@ -50,7 +50,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 def test_all_commands_are_there() -> None:
     assert set(cli.commands) == {
-        "api", "beat", "worker", "flower", "migrate", "up", "batch", "summarize", "directives", "grid",
+        "api", "beat", "worker", "flower", "migrate", "up", "batch", "summarize", "directives", "evaluations", "grid",
             "replay", "calibrate",
     }  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_processes_are_replaced_by_the_real_ones(monkeypatch: pytest.MonkeyPatch
     for arguments in (["api"], ["beat"], ["flower"], ["worker", "--queues", "schedule,generate", "--name", "both"]):
         assert run(monkeypatch, *arguments) == 0
     assert [command[0] for command in became] == [sys.executable] * 4
-    assert "--queues=schedule,generate" in became[3]
+    assert "--queues=schedule,generate,evaluate" in became[3]
     assert "--hostname=both@%h" in became[3]
 
 
