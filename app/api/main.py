@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import errors, openai, sprout
+from app.api import errors, metrics, openai, sprout
 from app.api.access import Guard
 from app.composition import build_context
 from app.services.context import Context
@@ -26,6 +26,7 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(Guard, settings=context.settings)
     app.include_router(openai.router)
     app.include_router(sprout.router)
+    app.include_router(metrics.router)
     errors.install(app)
 
     @app.get("/healthz")

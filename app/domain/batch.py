@@ -30,6 +30,11 @@ ZONES_KEY = "sprout_zones"
 """Metadata keys by which a batch chooses its schedule and says in which zones it may run."""
 
 
+EVALUATION_KEY = "sprout_evaluation"
+OPT_OUT = "off"
+"""And that by which it keeps its prompts and answers from being judged."""
+
+
 RUN_KEY = "sprout_key"
 """And that by which an interrupted command finds its batch again."""
 
@@ -43,6 +48,15 @@ def parse_schedule(text: str) -> Schedule:
         raise InvalidInput(
             f"Invalid value: {text[:80]!r}. Supported schedules are {known}.", param=f"metadata.{SCHEDULE_KEY}"
         ) from exc
+
+
+def check_evaluation(text: str) -> None:
+    """Raises InvalidInput for anything but `on` and `off`: a slip here would have private prompts judged."""
+    if text not in ("on", OPT_OUT):
+        raise InvalidInput(
+            f"Invalid value: {text[:80]!r}. Say 'off' to keep the prompts of this batch from being judged, or 'on'.",
+            param=f"metadata.{EVALUATION_KEY}",
+        )
 
 
 ANY_ZONE = "any"

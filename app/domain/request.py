@@ -20,6 +20,8 @@ _NO_METADATA: Mapping[str, str] = {}
 LEVEL_KEY = "sprout_level"
 WORKLOAD_KEY = "sprout_workload"
 """Metadata keys, of a batch or of one line's body, by which a user declares a workload and pins a level."""
+REFERENCE_KEY = "sprout_reference"
+"""And that by which a line's body gives the answer that is known to be right."""
 
 
 @dataclass(frozen=True, kw_only=True)

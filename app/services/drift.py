@@ -73,17 +73,24 @@ def _check(
     drop = find_drop([each.score for each in scored], expected=claimed)
     if drop is None:
         return False
-    since = scored[drop.first].created_at
+    first = scored[drop.first]
     seen = drop.found - drop.first + 1
     message = (
         f"Answers of {model} to {workload} at L{level} have become worse: {drop.mean:.0%} of {seen} verdicts prefer "
-        f"these to L0's, and its mix rests on {claimed:.0%}. Verdicts from before {since:%Y-%m-%d %H:%M} no "
+        f"these to L0's, and its mix rests on {claimed:.0%}. Verdicts from before {first.created_at:%Y-%m-%d %H:%M} no "
         "longer count."
     )
     log.warning(message)
     for name in {workload, *(each.workload for each in scored)}:
         verdicts.start_afresh(
-            connection, tenant=tenant, model=model, workload=name, level=level, since=since, reason=message, now=now
+            connection,
+            tenant=tenant,
+            model=model,
+            workload=name,
+            level=level,
+            first_verdict=first.id,
+            reason=message,
+            now=now,
         )
     details = {"model": model, "workload": workload, "level": level, "mean": drop.mean, "claimed": claimed}
     events.add(connection, tenant=tenant, kind=DROPPED, message=message, details=details, now=now)

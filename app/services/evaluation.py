@@ -14,7 +14,7 @@ from app.ports import Judge
 from app.services import answering, judging
 from app.services.context import Context
 from app.services.generation import Worker
-from app.services.stint import Stint, give_back, take
+from app.services.stint import AT_ONCE, Stint, give_back, take
 from app.store import rounds, samples, sharing
 
 log = logging.getLogger(__name__)
@@ -29,29 +29,34 @@ def run_round(context: Context, worker: Worker, judges: Sequence[Judge], round_i
     if not worker.evaluating.acquire(blocking=False):
         return
     try:
-        while may_run(context, worker, round_id):
-            stint = take(context, round_id)
+        while room := _room(context, worker, round_id):
+            stint = take(context, round_id, limit=room)
             if not stint.samples or not _run(context, worker, judges, stint):
                 break
     finally:
         worker.evaluating.release()
 
 
-def may_run(context: Context, worker: Worker, round_id: str) -> bool:
-    """Whether evaluation may go on here: the gate is open, and nothing that was asked for waits or runs."""
+def _room(context: Context, worker: Worker, round_id: str) -> int:
+    """How many samples may be taken here now: none if the gate is closed, or what was asked for waits or runs.
+
+    A round that is forced runs beside batch work: under a load that never ends there would be no evidence at all.
+    """
     settings, now = context.settings, context.clock.now()
-    if worker.stopping.is_set() or not worker.pace.is_idle:
-        return False
+    if worker.stopping.is_set():
+        return 0
     with context.database.transaction() as connection:
         found = rounds.get(connection, round_id)
         if found is None or found.closed_at is not None:
-            return False
+            return 0
         newest = next(iter(rounds.decisions(connection, found.tenant_id, found.model)), None)
         if newest is None or not newest.gate_open or newest.round_id != round_id:
-            return False
-        if samples.progress(connection, round_id).spent_g >= found.budget_g:
-            return False
-        return not sharing.is_waiting(connection, place=settings.place, model=settings.served_name, now=now)
+            return 0
+        own = {"place": settings.place, "model": settings.served_name}
+        is_busy = not worker.pace.is_idle or sharing.is_waiting(connection, **own, now=now)
+        if is_busy and not found.forced:
+            return 0
+        return min(AT_ONCE, samples.progress(connection, round_id).affordable(found))
 
 
 def _run(context: Context, worker: Worker, judges: Sequence[Judge], stint: Stint) -> bool:

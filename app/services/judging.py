@@ -18,13 +18,13 @@ from app.domain.judging import (
     vote,
     without_judge,
 )
+from app.domain.request import REFERENCE_KEY
 from app.ports import Judge
 from app.services.context import Context
 from app.services.generation import Worker
 from app.services.stint import Stint, charge
 from app.settings import Settings
 from app.store import rounds, samples, verdicts
-from app.store.candidates import REFERENCE_KEY
 from app.store.database import TENANT
 from app.store.samples import Sample
 from app.store.verdicts import Verdict

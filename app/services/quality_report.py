@@ -16,6 +16,8 @@ from app.domain.preference import PSEUDO_VERDICTS, Tally
 from app.domain.workload import floor_of
 from app.services import deployment, intensity
 from app.services.context import Context
+from app.services.deployment import CHANGED
+from app.services.drift import DROPPED
 from app.store import events, rounds, samples, savings, verdicts
 
 ROUNDS_SHOWN = 20
@@ -74,6 +76,12 @@ def report(context: Context, tenant: str, model: str | None = None) -> Mapping[s
             "overhead": _overhead(connection, tenant, name, now - intensity.PAST),
             "events": [asdict(each) for each in events.newest(connection, tenant, EVENTS_SHOWN)],
         }
+
+
+def event_counts(context: Context) -> Mapping[str, int]:
+    """Events by kind, over all tenants; a kind that has not happened yet is there with 0."""
+    with context.database.transaction() as connection:
+        return {DROPPED: 0, CHANGED: 0} | dict(events.counts(connection))
 
 
 def _levels(kind: Kind, counted: Sequence[Counted]) -> Sequence[LevelQuality]:

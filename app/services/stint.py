@@ -47,12 +47,12 @@ class Stint:
         return [sample for sample in self.samples if sample.key not in self.faults and L0 in self.answers[sample.key]]
 
 
-def take(context: Context, round_id: str) -> Stint:
-    """Lease the next samples of a round; none if none is left."""
+def take(context: Context, round_id: str, *, limit: int) -> Stint:
+    """Lease the next samples of a round, at most `limit`; none if none is left."""
     settings, lease_id = context.settings, new_id("lease_")
     with context.database.transaction() as connection:
         leased = samples.lease(
-            connection, round_id, lease_id=lease_id, limit=AT_ONCE, now=context.clock.now(), duration=settings.lease
+            connection, round_id, lease_id=lease_id, limit=limit, now=context.clock.now(), duration=settings.lease
         )
         of = deployment.fingerprints(connection, settings, settings.served_name)
         return Stint(

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, literal, or_, select
 
+from app.domain.batch import EVALUATION_KEY, OPT_OUT
+from app.domain.request import REFERENCE_KEY
 from app.store.quality import evaluation_samples
 from app.store.tables import batches, requests, results
 
@@ -26,12 +28,6 @@ class Candidates:
     """A request that a round has taken since then is not taken again."""
     with_reference: bool = False
     """Only those whose right answer is known."""
-
-
-OPT_OUT = "off"
-EVALUATION_KEY = "sprout_evaluation"
-REFERENCE_KEY = "sprout_reference"
-"""Metadata keys: of a batch, to keep its prompts out of evaluation; of a line's body, for the right answer."""
 
 
 def _eligible(among: Candidates) -> Select[Any]:

@@ -142,8 +142,8 @@ fresh_starts = Table(
     Column("model", Text, nullable=False),
     Column("workload", Text, nullable=False),
     Column("level", SmallInteger, nullable=False),
-    # Verdicts from before count no longer.
-    time("since", nullable=False),
+    # Verdicts from before this one no longer count.
+    Column("first_verdict", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     time("created_at", nullable=False),
     Index(None, "tenant_id", "model", "created_at"),

@@ -14,6 +14,7 @@ from app.domain.attribution import Use
 from app.domain.footprint import Footprint
 from app.store.knowledge import directive_mixes
 from app.store.quality import evaluation_rounds, evaluation_samples
+from app.store.rounds import Round
 from app.store.tables import responses, results
 
 MOST_LOSSES = 3
@@ -48,27 +49,7 @@ def lease(
     connection: Connection, round_id: str, *, lease_id: str, limit: int, now: datetime, duration: timedelta
 ) -> Sequence[Sample]:
     """Take samples that wait, or whose worker fell silent; a sample that has lost too many workers fails instead."""
-    lapsed = and_(evaluation_samples.c.state == "leased", evaluation_samples.c.lease_expires_at <= now)
-    connection.execute(
-        update(evaluation_samples)
-        .where(evaluation_samples.c.round_id == round_id, lapsed)
-        .values(
-            state="waiting",
-            lease_id=None,
-            lease_expires_at=None,
-            losses=evaluation_samples.c.losses + 1,
-            updated_at=now,
-        )
-    )
-    connection.execute(
-        update(evaluation_samples)
-        .where(
-            evaluation_samples.c.round_id == round_id,
-            evaluation_samples.c.state == "waiting",
-            evaluation_samples.c.losses >= MOST_LOSSES,
-        )
-        .values(state="failed", fault=f"{MOST_LOSSES} workers died while they evaluated it", updated_at=now)
-    )
+    _recover(connection, round_id, now)
     free = (
         select(evaluation_samples.c.batch_id, evaluation_samples.c.line)
         .where(evaluation_samples.c.round_id == round_id, evaluation_samples.c.state == "waiting")
@@ -89,18 +70,9 @@ def lease(
         .returning(evaluation_samples)
         .cte("taken")
     )
+    own = [taken.c[name] for name in ("round_id", "batch_id", "line", "workload", "level", "body", "answers")]
     query = (
-        select(
-            taken.c.round_id,
-            taken.c.batch_id,
-            taken.c.line,
-            taken.c.workload,
-            taken.c.level,
-            taken.c.body,
-            taken.c.answers,
-            responses.c.body.label("served"),
-            directive_mixes.c.fingerprint.label("served_fingerprint"),
-        )
+        select(*own, responses.c.body.label("served"), directive_mixes.c.fingerprint.label("served_fingerprint"))
         .select_from(taken)
         .join(responses, and_(responses.c.batch_id == taken.c.batch_id, responses.c.line == taken.c.line))
         .join(results, and_(results.c.batch_id == taken.c.batch_id, results.c.line == taken.c.line))
@@ -111,6 +83,21 @@ def lease(
         Sample(**{**row, "answers": {int(level): text for level, text in (row["answers"] or {}).items()}})
         for row in connection.execute(query).mappings()
     ]
+
+
+def _recover(connection: Connection, round_id: str, now: datetime) -> None:
+    """Let samples wait again whose worker fell silent, and fail those that this happened to too often."""
+    mine = evaluation_samples.c.round_id == round_id
+    lapsed = and_(mine, evaluation_samples.c.state == "leased", evaluation_samples.c.lease_expires_at <= now)
+    losses = evaluation_samples.c.losses + 1
+    connection.execute(
+        update(evaluation_samples)
+        .where(lapsed)
+        .values(state="waiting", lease_id=None, lease_expires_at=None, losses=losses, updated_at=now)
+    )
+    lost = and_(mine, evaluation_samples.c.state == "waiting", evaluation_samples.c.losses >= MOST_LOSSES)
+    fault = f"{MOST_LOSSES} workers died while they evaluated it"
+    connection.execute(update(evaluation_samples).where(lost).values(state="failed", fault=fault, updated_at=now))
 
 
 def _held(sample: Sample, lease_id: str) -> ColumnElement[bool]:
@@ -191,6 +178,12 @@ class Progress:
     judged: int
     failed: int
     spent_g: float
+
+    def affordable(self, found: Round) -> int:
+        """Prompts for which the budget of a round is still good, at what one has taken so far or was expected to."""
+        ended = self.judged + self.failed
+        each_g = self.spent_g / ended if ended else found.budget_g / found.requests
+        return int((found.budget_g - self.spent_g) / each_g) if each_g else self.waiting
 
 
 def progress(connection: Connection, round_id: str) -> Progress:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, select, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert
 
@@ -62,11 +62,18 @@ def _counting(tenant: str, model: str) -> ColumnElement[bool]:
             fresh_starts.c.model == verdicts.c.model,
             fresh_starts.c.workload == verdicts.c.workload,
             fresh_starts.c.level == verdicts.c.level,
-            fresh_starts.c.since > verdicts.c.created_at,
+            fresh_starts.c.first_verdict > verdicts.c.id,
         )
         .exists()
     )
     return and_(verdicts.c.tenant_id == tenant, verdicts.c.model == model, ~later)
+
+
+_CELL = ("judge", "judge_model", "workload", "level", "fingerprint")
+
+_FIRST_TWICE = and_(verdicts.c.when_first == Vote.LEVEL, verdicts.c.when_second == Vote.L0)
+_SECOND_TWICE = and_(verdicts.c.when_first == Vote.L0, verdicts.c.when_second == Vote.LEVEL)
+_BOTH_ORDERS = and_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None))
 
 
 def counted(
@@ -80,58 +87,46 @@ def counted(
     half_life_s: float,
 ) -> Sequence[Counted]:
     """Counts per judge, workload, level and which answer was longer; a verdict weighs 2^(-age / half-life)."""
-    weight = faded(verdicts.c.created_at, now, half_life_s)
+    cell = [verdicts.c[name] for name in _CELL]
     longer = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
-
-    def total(*conditions: ColumnElement[bool]) -> ColumnElement[float]:
-        return func.coalesce(func.sum(weight).filter(and_(*conditions)), 0.0)
-
-    both = and_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None))
-    first_twice = and_(verdicts.c.when_first == Vote.LEVEL, verdicts.c.when_second == Vote.L0)
-    second_twice = and_(verdicts.c.when_first == Vote.L0, verdicts.c.when_second == Vote.LEVEL)
+    weight = faded(verdicts.c.created_at, now, half_life_s)
     query = (
-        select(
-            verdicts.c.judge,
-            verdicts.c.judge_model,
-            verdicts.c.workload,
-            verdicts.c.level,
-            verdicts.c.fingerprint,
-            longer,
-            *(total(verdicts.c.outcome == outcome) for outcome in Outcome),
-            total(both),
-            total(first_twice),
-            total(second_twice),
-        )
+        select(*cell, longer, *_sums(weight))
         .where(_counting(tenant, model), verdicts.c.kind == kind)
-        .group_by(
-            verdicts.c.judge,
-            verdicts.c.judge_model,
-            verdicts.c.workload,
-            verdicts.c.level,
-            verdicts.c.fingerprint,
-            longer,
-        )
+        .group_by(*cell, longer)
     )
-    return [
-        Counted(
-            judge=f"{judge}:{judge_model}" if judge_model else judge,
-            workload=workload,
-            level=level,
-            longer=int(sign),
-            tally=Tally(wins=wins, ties=ties, losses=losses),
-            pairs=pairs,
-            first_twice=first,
-            second_twice=second,
-        )
-        for judge, judge_model, workload, level, fingerprint, sign, wins, ties, losses, pairs, first, second in (
-            connection.execute(query)
-        )
-        if fingerprint == fingerprints(workload)
-    ]
+    rows = connection.execute(query).mappings()
+    return [_counted(row) for row in rows if row["fingerprint"] == fingerprints(row["workload"])]
+
+
+def _sums(weight: ColumnElement[float]) -> Sequence[ColumnElement[float]]:
+    counts = {
+        "wins": verdicts.c.outcome == Outcome.WIN,
+        "ties": verdicts.c.outcome == Outcome.TIE,
+        "losses": verdicts.c.outcome == Outcome.LOSS,
+        "pairs": _BOTH_ORDERS,
+        "first_twice": _FIRST_TWICE,
+        "second_twice": _SECOND_TWICE,
+    }
+    return [func.coalesce(func.sum(weight).filter(which), 0.0).label(name) for name, which in counts.items()]
+
+
+def _counted(row: RowMapping) -> Counted:
+    return Counted(
+        judge=f"{row['judge']}:{row['judge_model']}" if row["judge_model"] else row["judge"],
+        workload=row["workload"],
+        level=row["level"],
+        longer=int(row["longer"]),
+        tally=Tally(wins=row["wins"], ties=row["ties"], losses=row["losses"]),
+        pairs=row["pairs"],
+        first_twice=row["first_twice"],
+        second_twice=row["second_twice"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
+    id: int
     workload: str
     level: int
     score: float
@@ -145,13 +140,15 @@ def scores_since(
     """Preferences that count and were recorded from `since` on, in the order in which they were."""
     score = {Outcome.WIN: 1.0, Outcome.TIE: 0.5, Outcome.LOSS: 0.0}
     query = (
-        select(verdicts.c.workload, verdicts.c.level, verdicts.c.outcome, verdicts.c.created_at, verdicts.c.fingerprint)
+        select(
+            *(verdicts.c[name] for name in ("id", "workload", "level", "outcome", "created_at", "fingerprint")),
+        )
         .where(_counting(tenant, model), verdicts.c.kind == Kind.PREFERENCE, verdicts.c.created_at >= since)
-        .order_by(verdicts.c.created_at, verdicts.c.id)
+        .order_by(verdicts.c.id)
     )
     return [
-        Scored(workload=workload, level=level, score=score[Outcome(outcome)], created_at=created_at)
-        for workload, level, outcome, created_at, fingerprint in connection.execute(query)
+        Scored(id=number, workload=workload, level=level, score=score[Outcome(outcome)], created_at=created_at)
+        for number, workload, level, outcome, created_at, fingerprint in connection.execute(query)
         if fingerprint == fingerprints(workload)
     ]
 
@@ -163,18 +160,18 @@ def start_afresh(
     model: str,
     workload: str,
     level: int,
-    since: datetime,
+    first_verdict: int,
     reason: str,
     now: datetime,
 ) -> None:
-    """Let verdicts on a level from before `since` count no longer."""
+    """Let verdicts on a level from before the one of this id count no longer."""
     connection.execute(
         plain_insert(fresh_starts).values(
             tenant_id=tenant,
             model=model,
             workload=workload,
             level=level,
-            since=since,
+            first_verdict=first_verdict,
             reason=reason,
             created_at=now,
         )

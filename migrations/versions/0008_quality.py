@@ -186,7 +186,7 @@ def _what_follows() -> None:
         _text("model"),
         _text("workload"),
         sa.Column("level", sa.SmallInteger(), nullable=False),
-        _time("since"),
+        sa.Column("first_verdict", sa.BigInteger(), nullable=False),
         _text("reason"),
         _time("created_at"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fresh_starts")),

@@ -1,0 +1,150 @@
+"""Opening a round of evaluation: which requests it asks about, and how many its budget pays for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from app.domain.attribution import Use
+from app.domain.directive import L0
+from app.domain.judging import Kind
+from app.domain.sampling import allocate
+from app.domain.trigger import Opening
+from app.domain.workload import floor_of
+from app.services import deployment, intensity, judging
+from app.services.context import Context
+from app.store import candidates, profiles, rounds, samples, verdicts
+from app.store.candidates import Candidates
+from app.store.database import TENANT
+from app.store.ids import new_id
+from app.store.rounds import Round
+
+log = logging.getLogger(__name__)
+
+RECENT = timedelta(hours=24)
+"""Requests of at least this time are sampled from; of all since the last round where that is longer ago."""
+
+ASKED_AGAIN = timedelta(days=30)
+"""Age of its verdicts at which a request may be asked about again."""
+
+ENOUGH = 300
+"""Verdicts on a level of a workload below which the next round is urgent; the same as in replay."""
+
+DROPPED = "a level has become worse than it was"
+"""Why a round is opened or forced, where the trigger does not."""
+
+MOST_PER_ROUND = 1000
+"""Prompts, as in the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hour:
+    """The grid as a decision sees it."""
+
+    zone: str
+    intensity_g_per_kwh: float
+    past: Sequence[float]
+    ahead: Sequence[float]
+
+
+def open_round(
+    context: Context,
+    connection: Connection,
+    model: str,
+    hour: Hour,
+    since: datetime,
+    opening: Opening,
+    now: datetime,
+    *,
+    forced: bool,
+) -> tuple[Round | None, str]:
+    """A new round, or why none can be opened. `since`: when the last one was opened, or the first request served."""
+    settings = context.settings
+    among = Candidates(
+        tenant=TENANT,
+        model=model,
+        since=min(since, now - RECENT),
+        not_asked_since=now - ASKED_AGAIN,
+        with_reference=not judging.is_there(settings),
+    )
+    shares = candidates.traffic(connection, among)
+    if not shares:
+        nobody = " with a reference answer, and no judge may be asked: see SPROUT_JUDGE" if among.with_reference else ""
+        return None, f"there is no recent request left to ask about{nobody}"
+    budget_g = settings.evaluation_budget * rounds.served_g(connection, TENANT, model, since)
+    each_g = _sample_g(context, connection, model, hour)
+    number = min(int(budget_g / each_g) if each_g else MOST_PER_ROUND, MOST_PER_ROUND)
+    if number < 1:
+        return None, f"the budget has grown to {budget_g:.3g} g, and a prompt takes about {each_g:.3g} g"
+    known = _per_workload(context, _counts(context, connection, model))
+    wanted = allocate(number, shares=shares, verdicts=known, available=shares)
+    found = Round(
+        id=new_id("round_"),
+        tenant_id=TENANT,
+        model=model,
+        reason=DROPPED if forced else opening,
+        forced=forced or opening is Opening.FORCED,
+        budget_g=budget_g,
+        requests=sum(wanted.values()),
+        opened_at=now,
+    )
+    rounds.add(connection, found)
+    candidates.draw(connection, among, round_id=found.id, wanted=wanted, now=now)
+    log.info("round %s of %s opens (%s): %d prompts for %.3g g", found.id, model, found.reason, number, budget_g)
+    return found, ""
+
+
+def _per_workload(context: Context, counts: Mapping[tuple[str, int], float]) -> Mapping[str, float]:
+    """Verdicts on a level of each workload, on average over the levels."""
+    others = max(context.settings.levels - 1, 1)
+    known: dict[str, float] = {}
+    for (name, _), number in counts.items():
+        known[name] = known.get(name, 0.0) + number / others
+    return known
+
+
+def _sample_g(context: Context, connection: Connection, model: str, hour: Hour) -> float:
+    """Expected gCO2eq of a prompt that is answered at all levels and judged: as in the past, else by profiles."""
+    use = samples.mean_use(connection, TENANT, model)
+    if use is None:
+        base = profiles.typical(connection, model, L0) or Use()
+        levels = [profiles.typical(connection, model, level) or base for level in range(context.settings.levels)]
+        use = Use(energy_j=sum(each.energy_j for each in levels), device_s=sum(each.device_s for each in levels))
+    return context.hardware.price(
+        energy_j=use.energy_j, device_s=use.device_s, intensity_g_per_kwh=hour.intensity_g_per_kwh
+    ).total_g
+
+
+def is_thin(context: Context, connection: Connection, model: str) -> bool:
+    """Whether some level of a workload with traffic has too few verdicts."""
+    counts = _counts(context, connection, model)
+    seen = profiles.traffic(connection, TENANT, model, context.clock.now() - intensity.PAST)
+    floors: dict[str, dict[int, float]] = {floor_of(name): {} for name in seen}
+    for (name, level), number in counts.items():
+        if floor_of(name) in floors:
+            levels = floors[floor_of(name)]
+            levels[level] = levels.get(level, 0.0) + number
+    others = range(L0 + 1, context.settings.levels)
+    return any(levels.get(level, 0.0) < ENOUGH for levels in floors.values() for level in others)
+
+
+def _counts(context: Context, connection: Connection, model: str) -> Mapping[tuple[str, int], float]:
+    """Verdicts that count, per workload and level."""
+    settings = context.settings
+    found = verdicts.counted(
+        connection,
+        TENANT,
+        model,
+        deployment.fingerprints(connection, settings, model),
+        kind=Kind.PREFERENCE,
+        now=context.clock.now(),
+        half_life_s=settings.verdict_half_life_s,
+    )
+    counts: dict[tuple[str, int], float] = {}
+    for each in found:
+        counts[each.workload, each.level] = counts.get((each.workload, each.level), 0.0) + each.tally.verdicts
+    return counts

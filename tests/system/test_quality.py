@@ -1,0 +1,155 @@
+"""Evaluation on a real stack whose clock runs 600 times as fast, with a scripted judging server."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.domain.intensity import HOUR
+from app.domain.units import hour_of
+from tests.support.embedded import sql
+from tests.support.openai_server import OpenAIServer, Response, prompt_of
+from tests.support.rehearsal import Rehearsal, rehearsal
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.rehearsal
+
+LIKES_BRIEF, LIKES_FULL = "likes-brief", "likes-full"
+DIRECTIVE = "Always answer"
+AWAY = Response(status=503, body={"error": {"message": "Try again later."}})
+LATE = timedelta(minutes=30)
+"""What was begun in a clean hour is ended: a few samples, three seconds here."""
+
+
+def valley(hour: int) -> float:
+    """Four clean hours in every eight, a little cleaner each day so that no hour is as clean as what was before."""
+    return 50.0 if hour % 8 >= 4 else 400.0
+
+
+def slower_without_directive(body: dict[str, Any]) -> None:
+    """The engine: what has no directive takes longer, as a longer answer would."""
+    if DIRECTIVE not in prompt_of(body):
+        time.sleep(0.03)
+
+
+class Mind:
+    """The judging server: prefers the answer with a directive or the one without, as the workload likes."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.changed = False
+        """The brief answers have become bad."""
+
+    def __call__(self, body: dict[str, Any]) -> Response:
+        if self.away:
+            return AWAY
+        shown = prompt_of(body)
+        answers = re.findall(r"answer \d\]\n(.*?)\n\[", shown, re.DOTALL)
+        likes_brief = LIKES_BRIEF in shown and not self.changed
+        best = next(place for place, text in enumerate(answers, start=1) if (DIRECTIVE in text) == likes_brief)
+        message = {"role": "assistant", "content": json.dumps({"best": best})}
+        usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105}
+        return Response(body={"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})
+
+
+def serve(run: Rehearsal, number: int, requests: int = 60) -> None:
+    """A batch of each workload, and wait for its end."""
+    for workload in (LIKES_BRIEF, LIKES_FULL):
+        texts = [f"{workload} say {number} {index} " + "word " * 20 for index in range(requests)]
+        run.ended(run.ask(texts, sprout_workload=workload))
+
+
+def mixes(run: Rehearsal) -> Mapping[str, Sequence[float]]:
+    found = httpx.get(f"{run.stack.api_url}/sprout/v1/directives", trust_env=False).json()
+    return {mix["workload"]: mix["probabilities"] for mix in found["mixes"]}
+
+
+def quality(run: Rehearsal) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{run.stack.api_url}/sprout/v1/evaluations", trust_env=False).json()
+    return found
+
+
+def verdict_times(run: Rehearsal) -> Sequence[datetime]:
+    url = run.stack.published.database_url
+    assert url is not None
+    return sql(url, "SELECT created_at FROM verdicts")  # type: ignore[return-value]
+
+
+@pytest.fixture
+def mind() -> Mind:
+    return Mind()
+
+
+@pytest.fixture
+def judged(mind: Mind, tmp_path: Path) -> Iterator[Rehearsal]:
+    with (
+        OpenAIServer(slower_without_directive) as engine,
+        OpenAIServer(mind) as judge,
+        rehearsal(
+            {"GB": valley},
+            tmp_path,
+            engine,
+            SPROUT_JUDGE="openai",
+            SPROUT_JUDGE_URL=judge.url,
+            SPROUT_JUDGE_MODEL="judge",
+            SPROUT_JUDGE_TENANTS='["default"]',
+            SPROUT_JUDGE_PER_MINUTE="100000",
+            SPROUT_EVALUATION_BUDGET="1",
+            SPROUT_REQUEST_TIMEOUT_S="5",
+            SPROUT_XI="0.2",
+            SPROUT_DISCOVERY="false",
+        ) as run,
+    ):
+        yield run
+
+
+@pytest.mark.timeout(400)
+def test_quality_is_measured_in_clean_hours_and_the_mixes_follow(judged: Rehearsal, mind: Mind) -> None:
+    number = 0
+
+    def until(condition: Any, within_s: float) -> None:
+        """Keep serving until it holds."""
+
+        def again() -> bool:
+            nonlocal number
+            if condition():
+                return True
+            serve(judged, number)
+            number += 1
+            return False
+
+        eventually(again, within_s=within_s)
+
+    # The mixes of two workloads with opposite preferences part ways.
+    until(lambda: mixes(judged).get(LIKES_BRIEF, [1.0])[0] < 0.5, 120)
+    assert mixes(judged)[LIKES_FULL][0] > 0.9
+    first = hour_of(judged.start)
+    hours = {(moment, (moment - LATE)) for moment in verdict_times(judged)}
+    assert all(
+        50.0 in {valley(int((hour_of(when) - first) / HOUR)) for when in (moment, earlier)} for moment, earlier in hours
+    )
+
+    # A judge that is away changes nothing but the age of what is known.
+    mind.away = True
+    eventually(lambda: any(each["fault"] for each in quality(judged)["rounds"]), within_s=90)
+    before = len(verdict_times(judged))
+    serve(judged, 1000)
+    assert mixes(judged)[LIKES_BRIEF][0] < 0.5
+    assert len(verdict_times(judged)) == before
+    mind.away = False
+
+    # Answers that become worse are rolled back as soon as their verdicts are there.
+    mind.changed = True
+    until(lambda: any(event["kind"] == "quality_drop" for event in quality(judged)["events"]), 120)
+    eventually(lambda: mixes(judged)[LIKES_BRIEF][0] > 0.9, within_s=20)
+    shown = judged.stack.sprout("evaluations").stdout
+    assert "have become worse" in shown
+    assert LIKES_BRIEF in shown
