@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert
 
@@ -79,55 +79,45 @@ def counted(
     now: datetime,
     half_life_s: float,
 ) -> Sequence[Counted]:
-    """Counts per judge, workload, level and which answer was longer; a verdict weighs 2^(-age / half-life)."""
-    weight = faded(verdicts.c.created_at, now, half_life_s)
+    """Counts per judge, workload, level, which answer was longer, and whether the judge was asked at all.
+
+    A verdict weighs 2^(-age / half-life).
+    """
+    judge = func.concat_ws(":", verdicts.c.judge, func.nullif(verdicts.c.judge_model, "")).label("judge")
     longer = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
-
-    def total(*conditions: ColumnElement[bool]) -> ColumnElement[float]:
-        return func.coalesce(func.sum(weight).filter(and_(*conditions)), 0.0)
-
-    both = and_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None))
-    first_twice = and_(verdicts.c.when_first == Vote.LEVEL, verdicts.c.when_second == Vote.L0)
-    second_twice = and_(verdicts.c.when_first == Vote.L0, verdicts.c.when_second == Vote.LEVEL)
+    asked = or_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None)).label("asked")
+    groups = (judge, verdicts.c.workload, verdicts.c.level, verdicts.c.fingerprint, longer, asked)
     query = (
-        select(
-            verdicts.c.judge,
-            verdicts.c.judge_model,
-            verdicts.c.workload,
-            verdicts.c.level,
-            verdicts.c.fingerprint,
-            longer,
-            *(total(verdicts.c.outcome == outcome) for outcome in Outcome),
-            total(both),
-            total(first_twice),
-            total(second_twice),
-        )
+        select(*groups, *_totals(faded(verdicts.c.created_at, now, half_life_s)))
         .where(_counting(tenant, model), verdicts.c.kind == kind)
-        .group_by(
-            verdicts.c.judge,
-            verdicts.c.judge_model,
-            verdicts.c.workload,
-            verdicts.c.level,
-            verdicts.c.fingerprint,
-            longer,
-        )
+        .group_by(*groups)
     )
     return [
         Counted(
-            judge=f"{judge}:{judge_model}" if judge_model else judge,
-            workload=workload,
-            level=level,
-            longer=int(sign),
-            tally=Tally(wins=wins, ties=ties, losses=losses),
-            pairs=pairs,
-            first_twice=first,
-            second_twice=second,
+            judge=row.judge,
+            workload=row.workload,
+            level=row.level,
+            longer=int(row.longer),
+            tally=Tally(wins=row.win, ties=row.tie, losses=row.loss),
+            asked=row.asked,
+            pairs=row.pairs,
+            first_twice=row.first_twice,
+            second_twice=row.second_twice,
         )
-        for judge, judge_model, workload, level, fingerprint, sign, wins, ties, losses, pairs, first, second in (
-            connection.execute(query)
-        )
-        if fingerprint == fingerprints(workload)
+        for row in connection.execute(query)
+        if row.fingerprint == fingerprints(row.workload)
     ]
+
+
+def _totals(weight: ColumnElement[float]) -> Iterable[ColumnElement[float]]:
+    def total(name: str, *conditions: ColumnElement[bool]) -> ColumnElement[float]:
+        return func.coalesce(func.sum(weight).filter(and_(*conditions)), 0.0).label(name)
+
+    first, second = verdicts.c.when_first, verdicts.c.when_second
+    yield from (total(outcome, verdicts.c.outcome == outcome) for outcome in Outcome)
+    yield total("pairs", first.is_not(None), second.is_not(None))
+    yield total("first_twice", first == Vote.LEVEL, second == Vote.L0)
+    yield total("second_twice", first == Vote.L0, second == Vote.LEVEL)
 
 
 @dataclass(frozen=True, kw_only=True)
