@@ -85,7 +85,9 @@ def counted(
     """
     judge = func.concat_ws(":", verdicts.c.judge, func.nullif(verdicts.c.judge_model, "")).label("judge")
     longer = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
-    asked = or_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None)).label("asked")
+    first, second = verdicts.c.when_first, verdicts.c.when_second
+    # People and references are asked in no wording, and always.
+    asked = or_(verdicts.c.prompt_version == "", first.is_not(None), second.is_not(None)).label("asked")
     groups = (judge, verdicts.c.workload, verdicts.c.level, verdicts.c.fingerprint, longer, asked)
     query = (
         select(*groups, *_totals(faded(verdicts.c.created_at, now, half_life_s)))
