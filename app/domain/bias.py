@@ -2,9 +2,16 @@
 
 *Position.* A pair is judged in both orders. A judge that follows the place says "the first" twice, or "the second"
 twice, and its verdict is a tie. Its position bias is the share of the former less that of the latter: 0 for a judge
-that ignores the place, 1 for one that always takes the first. A bias that shifts single votes cancels between the two
-orders; one that decides them leaves that much less to be learned from each verdict, so that what is learned counts with
-an error larger by 1 / (1 - |bias|). A judge that mostly follows the place is not believed at all.
+that ignores the place, 1 for one that always takes the first. A bias that shifts single votes, or that decides only
+between answers that are nearly as good, cancels between the two orders; a judge that follows the place whatever the
+answers are turns clear preferences into ties, and draws its win rates towards one half by |bias|. Verdicts do not tell
+which it is. So half of the latter is undone,
+
+    u = 1/2 + (y - 1/2) / (1 - |bias| / 2),
+
+which at a bias of 0.2 is off by a ninth of u - 1/2, one way or the other. One that decides verdicts leaves that much
+less to be learned from each, so that what is learned counts with an error larger by 1 / (1 - |bias|). A judge that
+mostly follows the place is not believed at all.
 
 *Length.* Longer answers win more often with most judges. As in length-controlled win rates (Dubois et al.,
 *Length-Controlled AlpacaEval*, 2024), the effect is estimated beside that of the level, by regressing the outcome y (1,
@@ -12,9 +19,12 @@ an error larger by 1 / (1 - |bias|). A judge that mostly follows the place is no
 
     y = u_wl + gamma x,    x in {-1, 0, 1}
 
-and u_wl is the win rate at equal length. gamma is drawn towards 0 with a standard deviation of LENGTH_SD, because where
-a level is always the shorter one nothing tells the two apart; what is not known of gamma is part of the error of u_wl.
+and u_wl is the win rate at equal length. Verdicts that nobody was asked for take no part: that equal answers tie says
+nothing of what length does. gamma is drawn towards 0 with a standard deviation of LENGTH_SD, because where a level is
+always the shorter one nothing tells the two apart; what is not known of gamma is part of the error of u_wl.
 The assumption, which nothing in the verdicts can prove: within one workload and level, longer is not in itself better.
+Nor do they tell whether length shifts every vote, as above, or decides alone in a share 2 |gamma| of the pairs, which
+also draws win rates towards one half: half of that is undone in the same way, by 1 / (1 - |gamma|).
 """
 
 from __future__ import annotations
@@ -52,6 +62,8 @@ class Counted:
     longer: int
     """1, 0 or -1."""
     tally: Tally
+    asked: bool = True
+    """False where there was nothing to ask the judge: equal answers tie and empty ones lose, whatever its bias."""
     pairs: float = 0.0
     """Those of them that were judged in both orders."""
     first_twice: float = 0.0
@@ -76,16 +88,19 @@ class Bias:
         return self.pairs < FEWEST_PAIRS or abs(self.position) <= LARGEST_POSITION_BIAS
 
     def corrected(self, tally: Tally, longer: float) -> Tally:
-        """Verdicts of this judge on a level of a workload without its bias; `longer` is the mean of x over them.
+        """Verdicts of this judge on a level of a workload without its bias; `longer` is the mean of x over them, 0
+        where it was not asked.
 
         As many as would have the same error if there were no bias: fewer than were given.
         """
         if not tally.verdicts or not self.is_believed:
             return Tally()
-        score = min(max(_score(tally) / tally.verdicts - self.length * longer, 0.0), 1.0)
+        above = _score(tally) / tally.verdicts - self.length * longer - 0.5
+        kept = (1 - abs(self.position) / 2) * (1 - abs(self.length))
+        score = min(max(0.5 + above / kept, 0.0), 1.0)
         variance = max(score * (1 - score), LEAST_VARIANCE)
         position = (1 - min(abs(self.position), LARGEST_POSITION_BIAS)) ** 2
-        length = variance / (variance + tally.verdicts * (longer * self.length_sd) ** 2)
+        length = variance / (variance + tally.verdicts * (longer * self.length_sd) ** 2) * (1 - abs(self.length)) ** 2
         verdicts = tally.verdicts * position * length
         # What was a tie stays one, as far as the score leaves room for it.
         ties = min(tally.ties / tally.verdicts, 2 * score, 2 * (1 - score))
@@ -103,7 +118,7 @@ def corrected(counted: Sequence[Counted]) -> Mapping[tuple[str, int], Tally]:
         tally = sum((member.tally for member in members), Tally())
         if not tally.verdicts:
             continue
-        longer = sum(member.longer * member.tally.verdicts for member in members) / tally.verdicts
+        longer = sum(member.longer * member.tally.verdicts for member in members if member.asked) / tally.verdicts
         own = tally if judge.partition(":")[0] in TAKEN_AS_THEY_ARE else known[judge].corrected(tally, longer)
         found[workload, level] = found.get((workload, level), Tally()) + own
     return found
@@ -134,7 +149,8 @@ def _length(counts: Sequence[Counted]) -> tuple[float, float]:
     """gamma and its standard deviation: least squares within cells, with a normal prior around 0."""
     cells: dict[tuple[str, int], list[Counted]] = {}
     for count in counts:
-        cells.setdefault((count.workload, count.level), []).append(count)
+        if count.asked:
+            cells.setdefault((count.workload, count.level), []).append(count)
     xx = xy = yy = weight = 0.0
     for members in cells.values():
         number = sum(member.tally.verdicts for member in members)

@@ -141,7 +141,9 @@ def response_format(answers: int) -> dict[str, Any]:
 
 
 _OBJECT = re.compile(r"\{[^{}]*\}")
-_NUMBER_ALONE = re.compile(r"\W*(?:answer\s*)?(\d+)\W*", re.IGNORECASE)
+_GAP = r"[^\w\-\N{MINUS SIGN}]*"
+"""Not the sign of a number."""
+_NUMBER_ALONE = re.compile(rf"{_GAP}(?:answer{_GAP})?(\d{{1,3}})\W*", re.IGNORECASE)
 
 
 def parse_reply(reply: str, answers: int) -> int | None:
@@ -150,7 +152,7 @@ def parse_reply(reply: str, answers: int) -> int | None:
     Raises:
         InvalidInput: the reply names no answer, or more than one.
     """
-    found = {number for text in _OBJECT.findall(reply) if (number := _best(text)) is not None}
+    found = {number for text in _OBJECT.findall(reply) for number in _named(text)}
     if not found and (alone := _NUMBER_ALONE.fullmatch(reply)):
         found = {int(alone[1])}
     if len(found) != 1 or not 0 <= (best := found.pop()) <= answers:
@@ -158,12 +160,13 @@ def parse_reply(reply: str, answers: int) -> int | None:
     return best - 1 if best else None
 
 
-def _best(text: str) -> int | None:
+def _named(text: str) -> Sequence[int]:
+    """What a JSON object says is best: more than one number where it says it more than once."""
     try:
-        value = json.loads(text).get("best")
-    except ValueError:
-        return None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+        pairs = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return []
+    return [value for name, value in pairs if name == "best" and isinstance(value, int) and not isinstance(value, bool)]
 
 
 def without_judge(answer: str, base: str) -> Outcome | None:

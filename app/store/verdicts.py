@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert
 
@@ -69,13 +69,6 @@ def _counting(tenant: str, model: str) -> ColumnElement[bool]:
     return and_(verdicts.c.tenant_id == tenant, verdicts.c.model == model, ~later)
 
 
-_CELL = ("judge", "judge_model", "workload", "level", "fingerprint")
-
-_FIRST_TWICE = and_(verdicts.c.when_first == Vote.LEVEL, verdicts.c.when_second == Vote.L0)
-_SECOND_TWICE = and_(verdicts.c.when_first == Vote.L0, verdicts.c.when_second == Vote.LEVEL)
-_BOTH_ORDERS = and_(verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None))
-
-
 def counted(
     connection: Connection,
     tenant: str,
@@ -86,42 +79,47 @@ def counted(
     now: datetime,
     half_life_s: float,
 ) -> Sequence[Counted]:
-    """Counts per judge, workload, level and which answer was longer; a verdict weighs 2^(-age / half-life)."""
-    cell = [verdicts.c[name] for name in _CELL]
+    """Counts per judge, workload, level, which answer was longer, and whether the judge was asked at all.
+
+    A verdict weighs 2^(-age / half-life).
+    """
+    judge = func.concat_ws(":", verdicts.c.judge, func.nullif(verdicts.c.judge_model, "")).label("judge")
     longer = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
-    weight = faded(verdicts.c.created_at, now, half_life_s)
+    first, second = verdicts.c.when_first, verdicts.c.when_second
+    # People and references are asked in no wording, and always.
+    asked = or_(verdicts.c.prompt_version == "", first.is_not(None), second.is_not(None)).label("asked")
+    groups = (judge, verdicts.c.workload, verdicts.c.level, verdicts.c.fingerprint, longer, asked)
     query = (
-        select(*cell, longer, *_sums(weight))
+        select(*groups, *_totals(faded(verdicts.c.created_at, now, half_life_s)))
         .where(_counting(tenant, model), verdicts.c.kind == kind)
-        .group_by(*cell, longer)
+        .group_by(*groups)
     )
-    rows = connection.execute(query).mappings()
-    return [_counted(row) for row in rows if row["fingerprint"] == fingerprints(row["workload"])]
+    return [
+        Counted(
+            judge=row.judge,
+            workload=row.workload,
+            level=row.level,
+            longer=int(row.longer),
+            tally=Tally(wins=row.win, ties=row.tie, losses=row.loss),
+            asked=row.asked,
+            pairs=row.pairs,
+            first_twice=row.first_twice,
+            second_twice=row.second_twice,
+        )
+        for row in connection.execute(query)
+        if row.fingerprint == fingerprints(row.workload)
+    ]
 
 
-def _sums(weight: ColumnElement[float]) -> Sequence[ColumnElement[float]]:
-    counts = {
-        "wins": verdicts.c.outcome == Outcome.WIN,
-        "ties": verdicts.c.outcome == Outcome.TIE,
-        "losses": verdicts.c.outcome == Outcome.LOSS,
-        "pairs": _BOTH_ORDERS,
-        "first_twice": _FIRST_TWICE,
-        "second_twice": _SECOND_TWICE,
-    }
-    return [func.coalesce(func.sum(weight).filter(which), 0.0).label(name) for name, which in counts.items()]
+def _totals(weight: ColumnElement[float]) -> Iterable[ColumnElement[float]]:
+    def total(name: str, *conditions: ColumnElement[bool]) -> ColumnElement[float]:
+        return func.coalesce(func.sum(weight).filter(and_(*conditions)), 0.0).label(name)
 
-
-def _counted(row: RowMapping) -> Counted:
-    return Counted(
-        judge=f"{row['judge']}:{row['judge_model']}" if row["judge_model"] else row["judge"],
-        workload=row["workload"],
-        level=row["level"],
-        longer=int(row["longer"]),
-        tally=Tally(wins=row["wins"], ties=row["ties"], losses=row["losses"]),
-        pairs=row["pairs"],
-        first_twice=row["first_twice"],
-        second_twice=row["second_twice"],
-    )
+    first, second = verdicts.c.when_first, verdicts.c.when_second
+    yield from (total(outcome, verdicts.c.outcome == outcome) for outcome in Outcome)
+    yield total("pairs", first.is_not(None), second.is_not(None))
+    yield total("first_twice", first == Vote.LEVEL, second == Vote.L0)
+    yield total("second_twice", first == Vote.L0, second == Vote.LEVEL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,12 +46,18 @@ class ChatJudge:
         name: str,
         model: str,
         per_minute: int | None = None,
+        timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
-        """`per_minute` is the most requests that are begun in any minute; None for any number."""
+        """`per_minute` is the most requests that are begun in any minute; None for any number. `timeout_s` is for one
+        of them. `wait` passes seconds of `clock`.
+        """
         self.name = name
         self.model = model
         self._engine = engine
+        self._timeout_s = timeout_s
+        self._wait = wait
         self._rate = _Rate(per_minute, clock) if per_minute else None
         self._takes_forms = True
 
@@ -60,18 +66,20 @@ class ChatJudge:
         while waiting:
             number = self._rate.take(len(waiting)) if self._rate else len(waiting)
             if not number:
-                time.sleep(WAIT_S)
+                self._wait(WAIT_S)
                 yield []
                 continue
-            yield from self._ask([waiting.popleft() for _ in range(number)])
+            # What was refused for its form is asked again, and counts as asked again.
+            waiting += yield from self._ask([waiting.popleft() for _ in range(number)])
 
-    def _ask(self, asked: Sequence[Comparison]) -> Generator[Sequence[Opinion], None, None]:
+    def _ask(self, asked: Sequence[Comparison]) -> Generator[Sequence[Opinion], None, Sequence[Comparison]]:
+        """Opinions; returns those whose form was refused."""
         by_key = {comparison.key: comparison for comparison in asked}
         forms = self._takes_forms
         refused: list[Comparison] = []
         requests = [self._request(comparison, forms=forms) for comparison in asked]
         try:
-            with closing(self._engine.generate(requests, timeout_s=TIMEOUT_S, wait_s=WAIT_S)) as groups:
+            with closing(self._engine.generate(requests, timeout_s=self._timeout_s, wait_s=WAIT_S)) as groups:
                 for group in groups:
                     answered = [one for one in group if not (forms and _refuses_forms(one))]
                     refused += [by_key[one.key] for one in group if forms and _refuses_forms(one)]
@@ -80,7 +88,7 @@ class ChatJudge:
             raise JudgeUnavailable(f"The judge cannot be asked: {exc.message}") from exc
         if refused:
             self._takes_forms = False
-            yield from self._ask(refused)
+        return refused
 
     def _request(self, comparison: Comparison, *, forms: bool) -> EngineRequest:
         body: dict[str, Any] = {
