@@ -13,9 +13,12 @@ from app.domain.completion import error_body
 from app.services.context import Context
 from app.settings import Settings
 from app.store.database import TENANT
+from app.web.pages import VOTE_PAGE
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 OPEN_PATHS = frozenset({"/healthz"})
+VOTES = "/sprout/v1/votes"
+"""What our own page sends to."""
 MAX_BODY_BYTES = 1 << 20
 """Longest body of a request that is no upload; also the room for a form around an uploaded file."""
 
@@ -24,7 +27,7 @@ class Guard:
     """ASGI middleware around the whole API.
 
     Without a key the API answers on loopback only, and a web page that the user has open must not reach it: neither
-    from its own origin nor under a name that it made point here.
+    from its own origin nor under a name that it made point here. Our own page may send votes, and nothing else.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -47,13 +50,24 @@ class Guard:
 
     def _refusal(self, request: Request) -> tuple[int, str] | None:
         if self._key is not None:
+            if request.scope["path"] == VOTE_PAGE:
+                # It holds no data, and asks for the key.
+                return None
             # Headers arrive as Latin-1, whatever was meant: back to the bytes.
             given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
             if not hmac.compare_digest(given, self._key):
                 return 401, "Incorrect API key provided: send the key of SPROUT_API_KEY as bearer token."
-        elif "origin" in request.headers or request.url.hostname not in LOOPBACK:
+        elif _is_foreign(request) or request.url.hostname not in LOOPBACK:
             return 403, "Without SPROUT_API_KEY the API answers programs on this machine only."
         return None
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether a web page sends this that is not ours. A browser states the origin of whatever a page posts."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    return request.scope["path"] != VOTES or origin != f"{request.url.scheme}://{request.headers.get('host')}"
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

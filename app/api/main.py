@@ -13,6 +13,7 @@ from app.api.access import Guard
 from app.composition import build_context
 from app.services.context import Context
 from app.settings import load
+from app.web import pages
 
 
 def create_app(context: Context) -> FastAPI:
@@ -27,6 +28,7 @@ def create_app(context: Context) -> FastAPI:
     app.include_router(openai.router)
     app.include_router(sprout.router)
     app.include_router(metrics.router)
+    app.include_router(pages.router)
     errors.install(app)
 
     @app.get("/healthz")

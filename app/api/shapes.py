@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from app.domain.blind import Choice
 from app.store.batches import Batch, Counts
 from app.store.files import File
 
@@ -29,6 +30,15 @@ class AskQuote(BaseModel):
     """The one that the lines name; unset: the installation's own."""
     bytes: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Size of the input file: what would be moved to another zone."""
+
+
+class CastVote(BaseModel):
+    """Body of `POST /sprout/v1/votes`."""
+
+    voter: Text
+    pair: Text
+    """Its `id`, as it was given to this voter."""
+    choice: Choice
 
 
 class CreateBatch(BaseModel):

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.api.access import Caller, Services
-from app.api.shapes import AskQuote, Text, batch_shape
-from app.services import batches, deferral, directives, finalization, grid, quality_report, quotes, reporting
+from app.api.shapes import AskQuote, CastVote, Text, batch_shape
+from app.services import batches, deferral, directives, finalization, grid, quality_report, quotes, reporting, voting
 
 router = APIRouter(prefix="/sprout/v1")
 
@@ -66,6 +66,29 @@ def evaluations(context: Services, tenant: Caller, model: Text | None = None) ->
     - `events`: the newest, such as a drop in quality.
     """
     return quality_report.report(context, tenant, model)
+
+
+@router.get("/votes/next")
+def next_pair(context: Services, tenant: Caller, voter: Text) -> Any:
+    """A blind pair of answers for `voter`, any name of up to 64 characters, to vote on.
+
+    `pair` is null when nothing is left; else it has an `id`, the `prompt`, and the answers `first` and `second`: one at
+    L0 and one at another level, in an order that says nothing. Everybody is given pairs with the fewest votes first,
+    and prompts that they have not seen.
+    """
+    found = voting.next_pair(context, tenant, voter)
+    return {"pair": asdict(found) if found else None}
+
+
+@router.post("/votes")
+def cast_vote(context: Services, tenant: Caller, body: CastVote) -> Any:
+    """Say which answer of a pair is better: `choice` is `first`, `second` or `neither`.
+
+    `voter` votes once on a pair, on one that was given to that name. A pair whose answers are not kept any longer, or
+    not those of the present model and directives, is refused.
+    """
+    voting.vote(context, tenant, body.voter, body.pair, body.choice)
+    return {"pair": body.pair, "choice": body.choice}
 
 
 @router.get("/intensity")

@@ -96,6 +96,15 @@ class Client:
         """What is known of the quality of answers."""
         return self._ask("/sprout/v1/evaluations", **({"model": model} if model else {}))
 
+    def next_pair(self, voter: str) -> Mapping[str, Any] | None:
+        """Two answers to vote on; None if nothing is left for this voter."""
+        pair: Mapping[str, Any] | None = self._ask("/sprout/v1/votes/next", voter=voter)["pair"]
+        return pair
+
+    def vote(self, voter: str, pair_id: str, choice: str) -> None:
+        """Say which answer of a pair is better: `first`, `second` or `neither`."""
+        self._call("POST", "/sprout/v1/votes", json={"voter": voter, "pair": pair_id, "choice": choice})
+
     def intensity(self) -> Mapping[str, Any]:
         """Carbon intensity of every zone, past and expected."""
         return self._ask("/sprout/v1/intensity")

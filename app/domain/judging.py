@@ -103,8 +103,11 @@ def answer_text(body: Mapping[str, Any]) -> str:
 
 def _text(content: object) -> str:
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return str(content or "")
+        text = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    else:
+        text = str(content or "")
+    # JSON can spell what can be neither stored nor sent: halves of surrogate pairs, and NUL.
+    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def messages(comparison: Comparison) -> list[dict[str, str]]:

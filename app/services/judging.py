@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.directive import L0
 from app.domain.judging import (
@@ -29,6 +30,9 @@ from app.store.database import TENANT
 from app.store.samples import Sample
 from app.store.verdicts import Verdict
 
+PEOPLE = "human"
+"""The judge of what people vote, and of what they need not be asked."""
+
 
 def may_send(settings: Settings) -> bool:
     """Whether prompts may be sent to a judging server: it is named, and the tenant agreed."""
@@ -37,7 +41,7 @@ def may_send(settings: Settings) -> bool:
 
 def is_there(settings: Settings) -> bool:
     """Whether anybody says which answer is preferred."""
-    return settings.judge in ("engine", "human") or may_send(settings)
+    return settings.judge in ("engine", PEOPLE) or may_send(settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +158,33 @@ def _enter(
             faults += bad
             verdict = None if bad else _verdict(context, one, stint, sample, level, given)
             found += [verdict] if verdict else []
+    if context.settings.judge == PEOPLE and not faults:
+        found += _evident(context, stint, sample)
     now = context.clock.now()
     with context.database.transaction() as connection:
         fault = "; ".join(dict.fromkeys(faults)) if faults and not found else None
-        if samples.finish(connection, sample, stint.lease_id, fault=fault, now=now):
+        ended = samples.finish(
+            connection,
+            sample,
+            stint.lease_id,
+            answers=stint.answers[sample.key],
+            fingerprint=stint.fingerprints[sample.workload],
+            fault=fault,
+            now=now,
+        )
+        if ended:
             verdicts.add(connection, found)
+
+
+def _evident(context: Context, stint: Stint, sample: Sample) -> Sequence[Verdict]:
+    """Verdicts on pairs that people need not be shown; without them, only levels that differ from L0 would count."""
+    answers = stint.answers[sample.key]
+    settled = {level: without_judge(text, answers[L0]) for level, text in answers.items() if level != L0}
+    return [
+        _about(context, stint, sample, level, kind=Kind.PREFERENCE, outcome=found, judge=PEOPLE)
+        for level, found in sorted(settled.items())
+        if found is not None
+    ]
 
 
 def _verdict(
@@ -175,6 +201,26 @@ def _verdict(
     settled = without_judge(answers[level], answers[L0]) if one.kind is Kind.PREFERENCE else None
     if not votes and settled is None:
         return None
+    return _about(
+        context,
+        stint,
+        sample,
+        level,
+        kind=one.kind,
+        outcome=settled or outcome(list(votes.values())),
+        judge=one.name,
+        judge_model=one.model,
+        prompt_version=PROMPT_VERSION if one.heeds_order else "",
+        when_first=votes.get(0) if one.heeds_order else None,
+        when_second=votes.get(1) if one.heeds_order else None,
+        replies=[opinion.reply for _, opinion in given] or None,
+    )
+
+
+def _about(context: Context, stint: Stint, sample: Sample, level: int, **said: Any) -> Verdict:
+    """A verdict on a level's answer to a sample; `said` is what the judge has to do with."""
+    answers = stint.answers[sample.key]
+    unsaid = {"judge_model": "", "prompt_version": "", "when_first": None, "when_second": None, "replies": None}
     return Verdict(
         tenant_id=TENANT,
         model=context.settings.served_name,
@@ -184,15 +230,8 @@ def _verdict(
         batch_id=sample.batch_id,
         line=sample.line,
         round_id=stint.round_id,
-        kind=one.kind,
-        outcome=settled or outcome(list(votes.values())),
-        judge=one.name,
-        judge_model=one.model,
-        prompt_version=PROMPT_VERSION if one.heeds_order else "",
-        when_first=votes.get(0) if one.heeds_order else None,
-        when_second=votes.get(1) if one.heeds_order else None,
         length=len(answers[level]),
         l0_length=len(answers[L0]),
-        replies=[opinion.reply for _, opinion in given] or None,
         created_at=context.clock.now(),
+        **{**unsaid, **said},
     )

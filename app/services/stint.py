@@ -36,8 +36,9 @@ class Stint:
 
     def __post_init__(self) -> None:
         for sample in self.samples:
-            known = dict(sample.answers)
-            if sample.served_fingerprint == self.fingerprints[sample.workload]:
+            present = self.fingerprints[sample.workload]
+            known = dict(sample.answers) if sample.fingerprint == present else {}
+            if sample.served_fingerprint == present:
                 known.setdefault(sample.level, answer_text(sample.served))
             self.answers[sample.key] = known
 
@@ -93,6 +94,7 @@ def keep(context: Context, stint: Stint, sample: Sample, use: Use, answers: Mapp
             sample,
             stint.lease_id,
             answers=answers,
+            fingerprint=stint.fingerprints[sample.workload],
             use=use,
             footprint=footprint,
             now=now,

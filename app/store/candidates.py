@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func, insert, literal, or_, select
 
 from app.domain.batch import EVALUATION_KEY, OPT_OUT
 from app.domain.request import REFERENCE_KEY
@@ -76,7 +76,8 @@ def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Ma
     )
     ranked = select(found, place.label("place")).subquery()
     chosen = or_(*(and_(ranked.c.workload == name, ranked.c.place <= count) for name, count in wanted.items()))
-    names = ("round_id", "batch_id", "line", "tenant_id", "workload", "level", "state", "body", "updated_at")
+    names = ["round_id", "batch_id", "line", "tenant_id", "workload", "level", "state", "body"]
+    names += ["ticket", "seed", "updated_at"]
     source = (
         select(
             literal(round_id),
@@ -87,9 +88,16 @@ def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Ma
             ranked.c.level,
             literal("waiting"),
             requests.c.body,
+            _random(),
+            _random(),
             literal(now),
         )
         .join(requests, and_(requests.c.batch_id == ranked.c.batch_id, requests.c.line == ranked.c.line))
         .where(chosen)
     )
-    return connection.execute(insert(evaluation_samples).from_select(list(names), source)).rowcount
+    return connection.execute(insert(evaluation_samples).from_select(names, source)).rowcount
+
+
+def _random() -> ColumnElement[str]:
+    """32 hexadecimal digits of PostgreSQL's strong random numbers, others in each row."""
+    return func.replace(cast(func.gen_random_uuid(), Text), "-", "")

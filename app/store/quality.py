@@ -75,6 +75,11 @@ evaluation_samples = Table(
     # Prompt and answers by level; both null once they are past their retention.
     Column("body", JSON(none_as_null=True)),
     Column("answers", JSONB(none_as_null=True)),
+    # Of the model, the directives and their placement that gave the answers.
+    Column("fingerprint", Text),
+    # For people who vote: what the sample is called to them, and the secret on which their pairs hang.
+    Column("ticket", Text, nullable=False, unique=True),
+    Column("seed", Text, nullable=False),
     Column("lease_id", Text),
     time("lease_expires_at"),
     Column("losses", Integer, nullable=False, server_default="0"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.domain.attribution import Use
@@ -35,6 +35,8 @@ class Sample:
     body: Mapping[str, Any]
     answers: Mapping[int, str]
     """By level, as far as they are there."""
+    fingerprint: str | None
+    """Of the directives under which they were given; None before the first."""
     served: Mapping[str, Any]
     """The body of the answer that was served."""
     served_fingerprint: str
@@ -70,7 +72,10 @@ def lease(
         .returning(evaluation_samples)
         .cte("taken")
     )
-    own = [taken.c[name] for name in ("round_id", "batch_id", "line", "workload", "level", "body", "answers")]
+    own = [
+        taken.c[name]
+        for name in ("round_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
+    ]
     query = (
         select(*own, responses.c.body.label("served"), directive_mixes.c.fingerprint.label("served_fingerprint"))
         .select_from(taken)
@@ -100,13 +105,16 @@ def _recover(connection: Connection, round_id: str, now: datetime) -> None:
     connection.execute(update(evaluation_samples).where(lost).values(state="failed", fault=fault, updated_at=now))
 
 
-def _held(sample: Sample, lease_id: str) -> ColumnElement[bool]:
+def _same(sample: Sample) -> ColumnElement[bool]:
     return and_(
         evaluation_samples.c.round_id == sample.round_id,
         evaluation_samples.c.batch_id == sample.batch_id,
         evaluation_samples.c.line == sample.line,
-        evaluation_samples.c.lease_id == lease_id,
     )
+
+
+def _held(sample: Sample, lease_id: str) -> ColumnElement[bool]:
+    return and_(_same(sample), evaluation_samples.c.lease_id == lease_id)
 
 
 def keep(
@@ -115,6 +123,7 @@ def keep(
     lease_id: str,
     *,
     answers: Mapping[int, str],
+    fingerprint: str,
     use: Use,
     footprint: Footprint,
     now: datetime,
@@ -122,7 +131,7 @@ def keep(
 ) -> bool:
     """Add answers and what they used to a sample, and renew its lease; False if it is another's by now.
 
-    What was used is added in any case.
+    What was used is added in any case. Answers under another fingerprint are replaced.
     """
     spent = {
         "energy_j": evaluation_samples.c.energy_j + use.energy_j,
@@ -131,35 +140,50 @@ def keep(
         "embodied_g": evaluation_samples.c.embodied_g + footprint.embodied_g,
         "updated_at": now,
     }
-    known = func.coalesce(evaluation_samples.c.answers, literal({}, JSONB))
-    added = literal({str(level): text for level, text in answers.items()}, JSONB)
-    mine = _held(sample, lease_id)
+    nothing = literal({}, JSONB)
+    alike = evaluation_samples.c.fingerprint == fingerprint
+    known = case((alike, func.coalesce(evaluation_samples.c.answers, nothing)), else_=nothing)
+    added = literal(_by_name(answers), JSONB)
     statement = (
         update(evaluation_samples)
-        .where(mine)
-        .values(**spent, answers=known.concat(added), lease_expires_at=now + duration)
+        .where(_held(sample, lease_id))
+        .values(**spent, answers=known.concat(added), fingerprint=fingerprint, lease_expires_at=now + duration)
     )
     if connection.execute(statement).rowcount:
         return True
-    anyones = and_(
-        evaluation_samples.c.round_id == sample.round_id,
-        evaluation_samples.c.batch_id == sample.batch_id,
-        evaluation_samples.c.line == sample.line,
-    )
-    connection.execute(update(evaluation_samples).where(anyones).values(**spent))
+    connection.execute(update(evaluation_samples).where(_same(sample)).values(**spent))
     return False
 
 
-def finish(connection: Connection, sample: Sample, lease_id: str, *, fault: str | None, now: datetime) -> bool:
-    """End a sample, judged or with a fault; False if it is another's by now."""
+def finish(
+    connection: Connection,
+    sample: Sample,
+    lease_id: str,
+    *,
+    answers: Mapping[int, str],
+    fingerprint: str,
+    fault: str | None,
+    now: datetime,
+) -> bool:
+    """End a sample, judged or with a fault, with all answers that were compared; False if it is another's by now."""
     statement = (
         update(evaluation_samples)
         .where(_held(sample, lease_id))
         .values(
-            state="failed" if fault else "judged", fault=fault, lease_id=None, lease_expires_at=None, updated_at=now
+            state="failed" if fault else "judged",
+            answers=_by_name(answers),
+            fingerprint=fingerprint,
+            fault=fault,
+            lease_id=None,
+            lease_expires_at=None,
+            updated_at=now,
         )
     )
     return connection.execute(statement).rowcount > 0
+
+
+def _by_name(answers: Mapping[int, str]) -> Mapping[str, str]:
+    return {str(level): text for level, text in answers.items()}
 
 
 def give_back(connection: Connection, round_id: str, lease_id: str, now: datetime) -> None:

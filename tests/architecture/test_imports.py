@@ -28,6 +28,7 @@ def test_every_contract_is_kept(repository: Path, run_tool: Run) -> None:
         ("app-layers", "app/ports.py", "import app.settings"),
         ("app-layers", "app/store/files.py", "import app.grid.static"),
         ("app-layers", "app/cli/main.py", "import app.api.main"),
+        ("app-layers", "app/web/pages.py", "import app.api.access"),
         ("app-layers", "app/newcomer.py", "import math"),
         ("worker-layers", "workers/lifecycle.py", "import workers.generate"),
         ("no-engine-in-app", "app/model/locate.py", "import transformers"),

@@ -15,6 +15,7 @@ PATHS = [
     ("POST", "/v1/batches/x/cancel"),
     ("GET", "/v1/models"),
     ("GET", "/sprout/v1/directives"),
+    ("GET", "/sprout/v1/votes/next"),
     ("GET", "/sprout/v1/batches/x/report"),
     ("GET", "/sprout/v1/batches/x/results"),
 ]

@@ -51,6 +51,14 @@ def test_anything_as_a_body(api: Api, body: Any) -> None:
     served(api, "POST", "/v1/batches", content=content, headers={"Content-Type": "application/json"})
 
 
+@fuzz
+@given(changes=st.dictionaries(st.sampled_from(["voter", "pair", "choice", "more"]), json_values))
+def test_bodies_of_votes(api: Api, changes: dict[str, Any]) -> None:
+    body = {"voter": "ada", "pair": f"pair_{'0' * 64}", "choice": "first"} | changes
+    content = json.dumps(body).encode()
+    served(api, "POST", "/sprout/v1/votes", content=content, headers={"Content-Type": "application/json"})
+
+
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(["\0", "a\0", "../x", "%00"])
 
 
@@ -66,6 +74,7 @@ def test_paths_and_queries(api: Api, name: str, value: str) -> None:
         f"/v1/batches/{name}",
         f"/v1/batches?after={value}",
         f"/v1/batches?limit={value}",
+        f"/sprout/v1/votes/next?voter={value}",
         f"/sprout/v1/batches/{name}/report",
         f"/sprout/v1/batches/{name}/results?since={value}",
     ):

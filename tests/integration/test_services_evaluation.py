@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
-from app.ports import Judge, Task
+from app.ports import Task
 from app.services import deployment, directives, evaluation, quality_report, rounds
-from app.services.generation import Worker
 from app.store.database import TENANT
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, line, store_verdicts
 from tests.support.grid import ScriptedProvider
 from tests.support.judge import ScriptedJudge, takes_the_first
+from tests.support.rounds import HOURS, ended, serve
 from tests.support.services import Desk, Desks, jsonl
-
-HOURS = [400.0] * 6
 
 
 @pytest.fixture
 def judged(desks: Desks) -> Desk:
     """An installation with a judge, whose budget is as large as what it serves."""
     return desks.desk(judge="engine", evaluation_budget=1.0, kept_at_l0=0.1)
-
-
-def serve(desk: Desk, worker: Worker, *, requests: int = 20, metadata: Mapping[str, str] | None = None) -> None:
-    """Answer a batch in an hour of 400 g/kWh, and let eight hours pass; the hour is as clean as the past then."""
-    desk.expect(HOURS)
-    lines = [line(f"r-{number}", text=f"Tell me of the number {number}") for number in range(requests)]
-    desk.validated(jsonl(lines), metadata=metadata)
-    desk.work(worker)
-    directives.recompute(desk.context, ScriptedProvider(400.0))
-    desk.clock.advance(hours=8)
-    desk.expect(HOURS)
-
-
-def ended(desk: Desk, worker: Worker, judges: Sequence[Judge]) -> str:
-    """Let the bell ring for the rounds that may run, and let the worker do it; what the tick decided."""
-    said = rounds.consider(desk.context)
-    for task, argument in desk.dispatcher.take_all():
-        if task is Task.EVALUATE:
-            evaluation.run_round(desk.context, worker, judges, argument)
-    return said
 
 
 def outcomes(desk: Desk) -> Sequence[Any]:
