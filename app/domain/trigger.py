@@ -31,9 +31,15 @@ class Opening(StrEnum):
     """Why a round does or does not open in this hour."""
 
     NO = "no"
+    BARE = "nothing is known yet that a directive could rest on"
     URGENT = "too little has been judged yet"
     CLEAN = "clean enough for how long the last round is ago"
     FORCED = "the longest idle time has passed"
+
+    @property
+    def forced(self) -> bool:
+        """Whether the round is drained whatever the hour's intensity."""
+        return self in (Opening.BARE, Opening.FORCED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +58,24 @@ class Trigger:
         past: Sequence[float],
         forecast: Sequence[float] | None = None,
         urgent: bool = False,
+        bare: bool = False,
     ) -> Opening:
         """Whether a round opens now, `idle_h` hours after the last one, or after the start of service.
 
         `intensity`, `past` and `forecast` are gCO2eq/kWh; the past ends with the present hour, the forecast starts with
         the next one. A round opens when the discounted intensity is at or below the least of the forecast within the
         hours that may still be waited, or below a low quantile of the past when there is no forecast. When it is
-        `urgent`, because some workload has too few verdicts for any directive, nothing is waited for: until there is
-        evidence every hour is served at L0, which costs more than the cleanest hour could spare.
+        `urgent`, because some workload has few verdicts, it opens at once, and waits for the gate alone. Where a
+        workload is `bare`, without enough verdicts for any directive, not even that: until there are, every hour is
+        served at L0, which costs more than the cleanest hour could spare.
 
         Raises:
             InvalidInput: a figure is not finite, or nothing is known of the past or the future.
         """
-        if urgent and idle_h > 0:
-            return Opening.URGENT
         if idle_h >= self.longest_idle_h:
             return Opening.FORCED
+        if (urgent or bare) and idle_h > 0:
+            return Opening.BARE if bare else Opening.URGENT
         if idle_h < self.grace_h:
             return Opening.NO
         ahead = list(forecast or ())[: self.longest_idle_h - idle_h]

@@ -18,7 +18,7 @@ from app.domain.optimizer import QUALITY_WORTH, FloorMode, FloorRule
 from app.domain.policy import CONFIDENCE, Base, Co2Opt, DirectivePolicy, Policy, SproutStatic, sprout
 from app.simulation.dataset import Dataset, Recording, ZoneMonth, load
 from app.simulation.oracle import replay_oracle
-from app.simulation.outcome import Outcome
+from app.simulation.outcome import Outcome, clean_share
 from app.simulation.partition import Partition, Workloads, cells, partition
 from app.simulation.published import PUBLISHED_NAMES, PublishedMonth
 from app.simulation.replay import Conditions, Month, replay
@@ -243,9 +243,15 @@ def row_of(comparison: Comparison, month: ZoneMonth, name: str, seed: int, score
         },
         "evaluation_overhead": float(outcome.evaluation_g / outcome.served_g.sum()),
         "rounds": outcome.rounds,
+        "clean_rounds": clean_share(outcome.evaluation.hours, _hours(comparison, month, len(outcome.mixes))),
         "verdicts": outcome.verdicts,
         "grams_per_request": float(total_g / outcome.requests.sum()),
     }
+
+
+def _hours(comparison: Comparison, month: ZoneMonth, number: int) -> Floats:
+    """The intensities of the first `number` hours from the month's start on."""
+    return dataset_of(comparison.dataset).intensity[month.zone][month.start_hour : month.start_hour + number]
 
 
 def _overall(preferred: Floats) -> float | None:
@@ -281,6 +287,7 @@ def _published_rows(comparison: Comparison, months: Sequence[ZoneMonth], seed: i
                 "per_workload": {},
                 "gold_accuracy": {},
                 "evaluation_overhead": 0.0,
+                "clean_rounds": None,
                 "published_saving": saving,
                 "published_preference": preference,
             }

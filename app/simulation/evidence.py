@@ -18,6 +18,7 @@ from app.domain.attribution import Use
 from app.domain.directive import L0
 from app.domain.policy import Known
 from app.domain.preference import Quality, from_picks, stratified
+from app.domain.sampling import allocate
 from app.simulation.dataset import Recording
 from app.simulation.partition import Classes
 
@@ -46,6 +47,8 @@ class EvidenceBook:
     _last: int = field(default=0, init=False)
     """Hour of the last round: between rounds the same evidence only fades."""
     _picks: Floats = field(init=False)
+    _held: Floats = field(init=False)
+    """W: verdicts of each workload as they counted at the last round."""
     _days: int = field(init=False)
     """Days after the last round for which `_pooled` was computed: verdicts fade from day to day."""
     _pooled: Sequence[Quality | None] = field(default=(), init=False)
@@ -57,21 +60,28 @@ class EvidenceBook:
         self._summarize()
 
     def sample(self, number: int, shares: Floats, hour: int, rng: Generator) -> Ints:
-        """Requests for a round: the same number of each workload that has traffic (`shares`, by workload).
+        """Requests for a round, allotted as in live service: more where evidence is thin and traffic (`shares`) high.
 
-        A floor per workload needs evidence of each, however rare. A request whose verdict is younger than
+        In random order, so that what a budget cuts off is no workload's alone. A request whose verdict is younger than
         `asked_again_h` is not judged again.
         """
         if self.last_round_only:
             return self._sample_by_traffic(number, shares, rng)
-        due = hour - self.judged_at >= self.asked_again_h
-        queues = [
-            rng.permutation(np.flatnonzero(due & (self.recording.workload == workload)))
-            for workload in rng.permutation(np.flatnonzero(shares > 0))
-        ]
-        # One of each workload in turn, until the number is reached.
-        turns = sorted((turn, place, row) for place, rows in enumerate(queues) for turn, row in enumerate(rows))
-        return np.array([row for _, _, row in turns[:number]], dtype=np.int64)
+        due = self._due(hour)
+        rows = [rng.permutation(np.flatnonzero(due & (self.recording.workload == each))) for each in range(len(shares))]
+        names = self.recording.workloads
+        wanted = allocate(
+            number,
+            shares=dict(zip(names, shares.tolist(), strict=True)),
+            verdicts=dict(zip(names, self._verdicts(hour).tolist(), strict=True)),
+            available={name: len(own) for name, own in zip(names, rows, strict=True)},
+        )
+        chosen = [own[: wanted.get(name, 0)] for name, own in zip(names, rows, strict=True)]
+        return np.asarray(rng.permutation(np.concatenate(chosen)), dtype=np.int64)
+
+    def _verdicts(self, hour: int) -> Floats:
+        """W: verdicts of each workload, faded."""
+        return np.asarray(self._held * 2.0 ** (-(hour - self._last) / self.half_life_h))
 
     def _sample_by_traffic(self, number: int, shares: Floats, rng: Generator) -> Ints:
         chosen = []
@@ -80,14 +90,16 @@ class EvidenceBook:
             chosen.append(rng.choice(rows, min(wanted, len(rows)), replace=False))
         return np.asarray(rng.permutation(np.concatenate(chosen)), dtype=np.int64)
 
-    def is_thin(self, shares: Floats) -> bool:
-        """Whether a workload with traffic has fewer than ENOUGH verdicts, and more could be had."""
+    def thinnest(self, shares: Floats, hour: int) -> float:
+        """The fewest verdicts that still count of a workload with traffic, of those that more could be had of."""
         if self.last_round_only:
-            return False
-        judged = self.judged_at > NEVER
-        verdicts = np.bincount(self.recording.workload, weights=judged, minlength=len(shares))
-        requests = np.bincount(self.recording.workload, minlength=len(shares))
-        return bool(((shares > 0) & (verdicts < np.minimum(ENOUGH, requests))).any())
+            return np.inf
+        due = np.bincount(self.recording.workload, weights=self._due(hour), minlength=len(shares))
+        return float(min(self._verdicts(hour)[(shares > 0) & (due > 0)], default=np.inf))
+
+    def _due(self, hour: int) -> NDArray[np.bool_]:
+        """Requests that may be judged at `hour`."""
+        return np.asarray(hour - self.judged_at >= self.asked_again_h)
 
     def judge(self, rows: Ints, hour: int) -> None:
         """Record the verdicts and the use of `rows`, judged in a round at `hour`."""
@@ -126,7 +138,10 @@ class EvidenceBook:
     def _summarize(self) -> None:
         judged = self.judged_at > NEVER
         age = np.where(judged, self._last - self.judged_at, 0.0)
-        self._picks = self._count(judged * 2.0 ** (-age / self.half_life_h))
+        weight = judged * 2.0 ** (-age / self.half_life_h)
+        self._picks = self._count(weight)
+        held = np.bincount(self.recording.workload, weights=weight, minlength=len(self.recording.workloads))
+        self._held = np.asarray(held, dtype=np.float64)
         latest = judged & (self.judged_at == self._last)
         self._latest = self._qualities(self._count(latest.astype(float)))
         self._days = NOT_YET

@@ -12,7 +12,7 @@ from app.domain.policy import Known, Observation, sprout
 from app.domain.preference import from_picks
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import Recording
-from app.simulation.outcome import Outcome
+from app.simulation.outcome import Evaluation, Outcome
 from app.simulation.replay import Month
 
 SERVICE = "service"
@@ -48,9 +48,7 @@ def replay_oracle(month: Month, score: Recording, *, xi: float, hardware: Hardwa
         mixes=mixes,
         served_g=spent.sum(axis=1) * requests_per_hour,
         base_g=base.sum(axis=1) * requests_per_hour,
-        evaluation_g=0.0,
-        rounds=0,
-        verdicts=0,
+        evaluation=Evaluation(),
         served_by_workload=np.stack([spent.sum(axis=0), base.sum(axis=0)], axis=1) * requests_per_hour,
         preferred=counts["picked"] * requests_per_hour,
         correct=counts["correct"] * requests_per_hour,

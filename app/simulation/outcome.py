@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,13 @@ class Evaluation:
     """What rounds of evaluation emitted, and found."""
 
     grams: float = 0.0
-    rounds: int = 0
     verdicts: int = 0
+    hours: tuple[int, ...] = ()
+    """Those in which a round ran, counted from the first that was replayed."""
+
+    @property
+    def rounds(self) -> int:
+        return len(self.hours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +39,7 @@ class Outcome:
     """Hours: of all requests."""
     base_g: Floats
     """Hours: what L0 would have cost."""
-    evaluation_g: float
-    rounds: int
-    verdicts: int
+    evaluation: Evaluation
     served_by_workload: Floats
     """W x 2: grams spent, and grams at L0."""
     preferred: Floats
@@ -44,6 +48,18 @@ class Outcome:
     """W x 2: requests answered correctly, and at L0; NaN where that cannot be checked."""
     requests: Floats
     """W."""
+
+    @property
+    def evaluation_g(self) -> float:
+        return self.evaluation.grams
+
+    @property
+    def rounds(self) -> int:
+        return self.evaluation.rounds
+
+    @property
+    def verdicts(self) -> int:
+        return self.evaluation.verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +110,7 @@ class Bill:
             mixes=mixes,
             served_g=spent.sum(axis=1),
             base_g=base.sum(axis=1),
-            evaluation_g=evaluation.grams,
-            rounds=evaluation.rounds,
-            verdicts=evaluation.verdicts,
+            evaluation=evaluation,
             served_by_workload=np.stack([spent.sum(axis=0), base.sum(axis=0)], axis=1),
             preferred=count(self.picked),
             correct=count(self.correct),
@@ -113,6 +127,19 @@ class Bill:
         energy_j, device_s = self.uses(mixes)
         operational = energy_j / JOULES_PER_KWH * self.hardware.pue * intensity[:, None]
         return np.asarray(traffic * (operational + device_s * self.hardware.embodied_g_per_device_s))
+
+
+CLEANEST = 1 / 3
+
+
+def clean_share(hours: Sequence[int], intensity: Floats) -> float | None:
+    """Share of `hours` that are among the cleanest third of all that `intensity` has; None without any.
+
+    Known only afterwards: no rule of evaluation may use it.
+    """
+    if not len(hours):
+        return None
+    return float(np.mean(intensity[list(hours)] <= np.quantile(intensity, CLEANEST)))
 
 
 def at_l0(mixes: Floats) -> Floats:

@@ -14,11 +14,11 @@ import numpy as np
 
 from app.domain.arrays import Floats
 from app.domain.footprint import Hardware
-from app.domain.policy import Observation, Policy
+from app.domain.policy import FEWEST_VERDICTS, Observation, Policy
 from app.domain.trigger import Opening, Trigger, gate_is_open
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import Recording
-from app.simulation.evidence import EvidenceBook
+from app.simulation.evidence import ENOUGH, EvidenceBook
 from app.simulation.outcome import Bill, Evaluation, Outcome
 from app.simulation.partition import Partition, cells
 
@@ -89,7 +89,7 @@ def replay(
         OptimizerFailed: the solver did not report an optimum.
     """
     names = partition.classes.names
-    book = _empty_book(fit, partition, conditions)
+    book = empty_book(fit, partition, conditions)
     recent = cells(fit, partition.fit, len(names))
     bill = Bill.of(score, partition, conditions.hardware)
     evaluator = _Evaluator(book=book, conditions=conditions, rng=rng)
@@ -112,7 +112,7 @@ def replay(
     return bill.settle(arrived=requests, served=requests, mixes=mixes, intensity=month.now, evaluation=evaluator.so_far)
 
 
-def _empty_book(fit: Recording, partition: Partition, conditions: Conditions) -> EvidenceBook:
+def empty_book(fit: Recording, partition: Partition, conditions: Conditions) -> EvidenceBook:
     return EvidenceBook(
         recording=fit,
         classes=partition.classes,
@@ -139,11 +139,16 @@ class _Evaluator:
         """What evaluation does at the end of an hour in which `served_g` grams were served."""
         self.served_since_g += served_g
         intensity = float(past[-1])
+        thinnest = self.book.thinnest(traffic, hour)
         opening = self.conditions.trigger.opening(
-            idle_h=hour - self.last, intensity=intensity, past=past.tolist(), urgent=self.book.is_thin(traffic)
+            idle_h=hour - self.last,
+            intensity=intensity,
+            past=past.tolist(),
+            urgent=thinnest < ENOUGH,
+            bare=thinnest < FEWEST_VERDICTS,
         )
-        if opening is not Opening.NO and (self.open is None or opening is Opening.FORCED):
-            self.open = _Round(forced=opening is not Opening.CLEAN)
+        if opening is not Opening.NO and (self.open is None or opening.forced):
+            self.open = _Round(forced=opening.forced)
         if self.open and gate_is_open(intensity=intensity, past=past.tolist(), forced=self.open.forced):
             self._drain(hour, intensity, traffic)
 
@@ -159,8 +164,8 @@ class _Evaluator:
         self.book.judge(affordable, hour)
         self.so_far = Evaluation(
             grams=self.so_far.grams + float(self._grams(affordable, intensity).sum()),
-            rounds=self.so_far.rounds + bool(len(affordable)),
             verdicts=self.so_far.verdicts + len(affordable),
+            hours=(*self.so_far.hours, hour) if len(affordable) else self.so_far.hours,
         )
         self.last, self.served_since_g, self.open = hour, 0.0, None
 

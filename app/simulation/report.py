@@ -13,7 +13,17 @@ from app.simulation.summary import Reproduced, Spread, Summary, policies, reprod
 
 NOT_AVAILABLE = "not available"
 
-HEADINGS = ("policy", "saving", "overall preference", "worst workload", "which", "evaluation", "rounds", "g/request")
+HEADINGS = (
+    "policy",
+    "saving",
+    "overall preference",
+    "worst workload",
+    "which",
+    "evaluation",
+    "rounds",
+    "in cleanest third",
+    "g/request",
+)
 
 
 def cells(summary: Summary) -> tuple[str, ...]:
@@ -26,6 +36,7 @@ def cells(summary: Summary) -> tuple[str, ...]:
         summary.worst_workload,
         f"{summary.overhead:.2%}",
         f"{summary.rounds:.0f}",
+        cleanness(summary),
         f"{summary.grams_per_request:.4f}",
     )
 
@@ -70,7 +81,20 @@ def legend(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         "workload: the lowest of each run, then the mean over runs.",
         "Mean ± standard deviation between seeds; in brackets, what nine runs in ten reach. Direct intensity, "
         "attributional, GPU energy only.",
+        *_rounds(summarize(rows)),
     ]
+
+
+def _rounds(summaries: Iterable[Summary]) -> list[str]:
+    """When evaluation ran; nothing where none did."""
+    found = [f"{each.policy} {each.rounds:.0f} ({cleanness(each)})" for each in summaries if each.clean_rounds]
+    if not found:
+        return []
+    return [f"Rounds of evaluation a run, and share in the cleanest third of its hours: {', '.join(found)}."]
+
+
+def cleanness(summary: Summary) -> str:
+    return f"{summary.clean_rounds.mean:.0%}" if summary.clean_rounds else "-"
 
 
 def write(comparison: Comparison, rows: Sequence[Row], folder: Path) -> Path:

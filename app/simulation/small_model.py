@@ -8,7 +8,7 @@ from app.domain.attribution import Use
 from app.domain.policy import Known, ModelOpt, Observation
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import ModelMeans, Recording
-from app.simulation.outcome import Outcome
+from app.simulation.outcome import Evaluation, Outcome
 from app.simulation.published import RELATIVE_QUALITY
 from app.simulation.replay import Conditions, Month
 
@@ -43,9 +43,7 @@ def replay_small_model(month: Month, means: ModelMeans, score: Recording, xi: fl
         mixes=mixes,
         served_g=spent.sum(axis=1),
         base_g=base.sum(axis=1),
-        evaluation_g=0.0,
-        rounds=0,
-        verdicts=0,
+        evaluation=Evaluation(),
         served_by_workload=np.stack([spent.sum(axis=0), base.sum(axis=0)], axis=1),
         preferred=unknown,
         correct=unknown,

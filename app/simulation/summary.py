@@ -44,6 +44,8 @@ class Summary:
     """The one that was the worst in most runs, with its share of them."""
     overhead: float
     rounds: float
+    clean_rounds: Spread | None
+    """Share of a run's rounds in the cleanest third of its hours; None where no round ran."""
     grams_per_request: float
 
 
@@ -71,6 +73,7 @@ def _summary(rows: Sequence[Row]) -> Summary:
         worst_workload=f"{worst[0][0]} ({worst[0][1] / len(rows):.0%})" if worst else "",
         overhead=float(np.mean([row["evaluation_overhead"] for row in rows])),
         rounds=float(np.mean([row["rounds"] for row in rows])),
+        clean_rounds=spread(rows, "clean_rounds"),
         grams_per_request=float(np.mean([row["grams_per_request"] for row in rows])),
     )
 

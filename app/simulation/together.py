@@ -168,7 +168,7 @@ def serve(
         bill=Bill.of(score, parts, conditions.hardware),
         mixes=outcome.mixes,
         curves=asking.curves,
-        evaluation=Evaluation(grams=outcome.evaluation_g, rounds=outcome.rounds, verdicts=outcome.verdicts),
+        evaluation=outcome.evaluation,
         load=load,
     )
 

@@ -31,9 +31,22 @@ def test_a_round_is_forced_after_the_longest_idle_time_however_dirty_it_is() -> 
     assert opening(10, intensity=9000.0, trigger=Trigger(longest_idle_h=10)) is Opening.FORCED
 
 
-def test_an_urgent_round_waits_for_nothing_but_the_hour_of_the_last_one() -> None:
-    assert opening(0, intensity=9000.0, urgent=True) is Opening.NO
-    assert {opening(idle, intensity=9000.0, urgent=True) for idle in (1, 5, 6, 71, 500)} == {Opening.URGENT}
+@pytest.mark.parametrize(
+    ("wants", "opens"),
+    [(["urgent"], Opening.URGENT), (["bare"], Opening.BARE), (["urgent", "bare"], Opening.BARE)],
+)
+def test_an_urgent_round_opens_whatever_the_hour_but_that_of_the_last_one(wants: list[str], opens: Opening) -> None:
+    asked: dict[str, Any] = dict.fromkeys(wants, True)
+    assert opening(0, intensity=9000.0, **asked) is Opening.NO
+    assert {opening(idle, intensity=9000.0, **asked) for idle in (1, 5, 6, 71)} == {opens}
+
+
+def test_an_urgent_round_is_forced_as_any_other_is() -> None:
+    assert {opening(idle, intensity=9000.0, urgent=True, bare=True) for idle in (72, 500)} == {Opening.FORCED}
+
+
+def test_only_what_is_bare_or_overdue_passes_the_gate() -> None:
+    assert [found for found in Opening if found.forced] == [Opening.BARE, Opening.FORCED]
 
 
 def test_within_a_day_an_intensity_comes_to_count_half() -> None:

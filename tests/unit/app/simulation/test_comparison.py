@@ -22,7 +22,7 @@ from tests.support.recorded import MONTHS, WORKLOADS, contents, grams, published
 
 KEYS = [
     "zone", "month", "policy", "workloads", "floor_mode", "seed", "saving", "preference", "worst_workload",
-    "worst_preference", "per_workload", "gold_accuracy", "evaluation_overhead", "rounds", "verdicts",
+    "worst_preference", "per_workload", "gold_accuracy", "evaluation_overhead", "rounds", "clean_rounds", "verdicts",
     "grams_per_request",
 ]  # fmt: skip
 MONTH = {"zone": "NORTH", "month": "2023-06", "strata": False}

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.attribution import Use
 from app.domain.preference import from_picks
+from app.domain.sampling import allocate
 from app.simulation.evidence import EvidenceBook
 from app.simulation.partition import Classes
 from tests.support.recorded import a_recording
@@ -36,18 +37,39 @@ def verdicts(book: EvidenceBook, hour: int) -> list[float]:
 # Sampling.
 
 
-def test_every_workload_with_traffic_is_sampled_alike_until_it_has_no_more() -> None:
-    rng = np.random.default_rng(0)
-    for number, expected in ((4, (2, 2)), (10, (5, 5)), (30, (24, 6)), (1000, (60, 6)), (0, (0, 0))):
-        rows = a_book().sample(number, BOTH, 1, rng)
-        assert len(set(rows.tolist())) == len(rows)
-        counts = Counter(RECORDING.workload[rows].tolist())
-        assert (counts[0], counts[1]) == expected
+def taken(book: EvidenceBook, number: int, shares: np.ndarray, hour: int = 1) -> tuple[int, int]:
+    """How many of each workload a round samples, none twice."""
+    rows = book.sample(number, shares, hour, np.random.default_rng(0))
+    assert len(set(rows.tolist())) == len(rows)
+    counts = Counter(RECORDING.workload[rows].tolist())
+    return counts[0], counts[1]
 
 
-def test_an_odd_one_goes_to_either_workload() -> None:
-    rng = np.random.default_rng(0)
-    assert {int(RECORDING.workload[a_book().sample(1, BOTH, 1, rng)][0]) for _ in range(20)} == {0, 1}
+@pytest.mark.parametrize("number", [0, 1, 4, 10, 30, 66, 1000])
+@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.5, 0.5), (0.2, 0.8)])
+def test_a_round_is_allotted_as_in_live_service(number: int, shares: tuple[float, float]) -> None:
+    book = a_book()
+    book.judge(np.arange(20), 0)
+    wanted = allocate(
+        number,
+        shares=dict(zip("vw", shares, strict=True)),
+        verdicts={"v": 20 * 0.5 ** (24 / HALF_LIFE_H)},
+        available={"v": 60, "w": 6},
+    )
+    assert taken(book, number, np.array(shares), hour=24) == (wanted.get("v", 0), wanted.get("w", 0))
+
+
+def test_more_is_taken_where_evidence_is_thin_and_traffic_high() -> None:
+    book = a_book()
+    v, w = taken(book, 6, BOTH)
+    assert v > w
+    book.judge(np.arange(50), 1)
+    assert taken(book, 6, BOTH, hour=2) == (0, 6)
+
+
+def test_what_a_budget_cuts_off_is_no_workloads_alone() -> None:
+    even, rng = np.array([0.5, 0.5]), np.random.default_rng(0)
+    assert {int(RECORDING.workload[a_book().sample(12, even, 1, rng)][0]) for _ in range(20)} == {0, 1}
 
 
 def test_a_workload_without_traffic_is_not_sampled() -> None:
@@ -62,28 +84,32 @@ def test_a_request_is_judged_again_only_when_its_verdict_is_old() -> None:
     assert len(book.sample(1000, BOTH, 13, rng)) == 66
 
 
-def test_evidence_is_thin_until_each_workload_with_traffic_has_enough_or_all_it_can_have() -> None:
+def test_the_thinnest_evidence_is_that_of_a_workload_with_traffic_that_has_more_to_give() -> None:
+    book = a_book(asked_again_h=100)
+    assert book.thinnest(BOTH, 0) == 0
+    book.judge(np.arange(50), 1)
+    assert book.thinnest(BOTH, 1) == 0
+    assert book.thinnest(np.array([1.0, 0.0]), 1) == 50
+    book.judge(np.arange(60, 66), 1)
+    assert book.thinnest(BOTH, 1) == 50
+    book.judge(np.arange(50, 60), 1)
+    assert book.thinnest(BOTH, 1) == np.inf
+    assert book.thinnest(BOTH, 101) == pytest.approx(6 * 2 ** (-100 / HALF_LIFE_H))
+
+
+def test_evidence_grows_thin_as_it_fades() -> None:
+    book = a_book(asked_again_h=10_000)
+    one = np.array([1.0, 0.0])
+    book.judge(np.arange(40), 0)
+    assert [book.thinnest(one, hour) for hour in (0, 240, 480)] == pytest.approx([40, 20, 10])
+    book.judge(np.arange(40, 44), 240)
+    assert book.thinnest(one, 480) == pytest.approx(10 + 2)
+
+
+def test_the_papers_policies_are_never_urgent() -> None:
     book = a_book()
-    assert book.is_thin(BOTH)
-    book.judge(np.arange(60), 1)
-    assert book.is_thin(BOTH)
-    assert not book.is_thin(np.array([1.0, 0.0]))
-    book.judge(np.arange(60, 66), 2)
-    assert not book.is_thin(BOTH)
-
-
-def test_enough_is_three_hundred() -> None:
-    book = EvidenceBook(
-        recording=a_recording([0] * 400, [0] * 400, workloads=("v",)),
-        classes=Classes(names=("v",), floors=("v",)),
-        member=np.zeros(400, dtype=np.int64),
-        half_life_h=1.0,
-        asked_again_h=0.0,
-    )
-    book.judge(np.arange(299), 1)
-    assert book.is_thin(np.array([1.0]))
-    book.judge(np.arange(299, 300), 1)
-    assert not book.is_thin(np.array([1.0]))
+    book.last_round_only = True
+    assert book.thinnest(BOTH, 1) == np.inf
 
 
 # Verdicts.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.domain.footprint import Hardware
-from app.simulation.outcome import Bill, Evaluation, at_l0
+from app.simulation.outcome import Bill, Evaluation, at_l0, clean_share
 from app.simulation.partition import Workloads, partition
 from tests.support.recorded import a_recording, grams
 
@@ -50,3 +50,10 @@ def test_the_use_of_a_request_is_that_of_its_mix() -> None:
 def test_one_hour() -> None:
     found = BILL.grams(np.array([0.75, 0.25]), LEVEL_1[0], 100.0)
     assert found.tolist() == pytest.approx([0.75 * mean(0, 1, 100), 0.25 * mean(1, 1, 100)])
+
+
+def test_the_share_of_rounds_in_the_cleanest_third_of_the_hours() -> None:
+    intensity = np.array([300.0, 100.0, 200.0, 110.0, 250.0, 400.0])
+    assert clean_share((1, 3), intensity) == 1.0
+    assert clean_share((0, 1, 2, 5), intensity) == 0.25
+    assert clean_share((), intensity) is None

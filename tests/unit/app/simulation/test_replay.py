@@ -17,7 +17,7 @@ from app.simulation.dataset import Recording
 from app.simulation.evidence import EvidenceBook
 from app.simulation.outcome import Outcome
 from app.simulation.partition import Workloads, partition
-from app.simulation.replay import PAST_H, Conditions, Month, _empty_book, _Evaluator, replay
+from app.simulation.replay import PAST_H, Conditions, Month, _Evaluator, empty_book, replay
 from tests.support.recorded import a_month, a_recording, grams
 
 FIT = a_recording([0, 1] * 40, [0, 1, 2, 0, 1] * 16)
@@ -183,11 +183,13 @@ def test_rounds_never_take_more_than_their_share_of_what_was_served(
 
 
 def evaluator(conditions: Conditions, recording: Recording = FIT) -> tuple[_Evaluator, EvidenceBook]:
-    book = _empty_book(recording, partition(recording, SCORE, Workloads.NONE, strata=False), conditions)
+    book = empty_book(recording, partition(recording, SCORE, Workloads.NONE, strata=False), conditions)
     return _Evaluator(book=book, conditions=conditions, rng=np.random.default_rng(0)), book
 
 
 PAST = np.full(48, 200.0)
+DIRTY, CLEAN = np.append([100.0, 300.0] * 24, 290.0), np.append([100.0, 300.0] * 24, 150.0)
+"""Their last hour is above and below their mean."""
 TRAFFIC = np.array([0.5, 0.5])
 
 
@@ -253,11 +255,41 @@ def test_an_open_round_waits_for_a_clean_hour_unless_it_is_forced(clean_at: int,
     book.asked_again_h = 0.0
     waited = 0
     for hour in range(2, second + 1):
-        now = 150.0 if hour == clean_at else 290.0
-        rounds.hour(hour, np.append([100.0, 300.0] * 24, now), TRAFFIC, 1e9)
+        rounds.hour(hour, DIRTY if hour != clean_at else CLEAN, TRAFFIC, 1e9)
         waited += rounds.open is not None
-    assert (rounds.so_far.rounds, rounds.last) == (2, second)
+    assert (rounds.so_far.hours, rounds.last) == ((1, second), second)
     assert waited > 10
+
+
+LARGE = a_recording([0, 1] * 400, [0, 1, 2, 0, 1] * 160)
+
+
+def test_an_urgent_round_opens_at_once_and_waits_for_the_gate() -> None:
+    rounds, _ = evaluator(Conditions(most_per_round=200), LARGE)
+    rounds.hour(1, DIRTY, TRAFFIC, 1e9)
+    for hour in range(2, 30):
+        rounds.hour(hour, DIRTY if hour < 20 else CLEAN, TRAFFIC, 1e9)
+        assert (rounds.open is not None) == (hour < 20)
+    # 200 in the first hour, when nothing is known, and once it is clean as many as make 300 of each; the first have
+    # faded a little by then.
+    assert rounds.so_far.hours == (1, 20, 21, 22)
+    assert rounds.so_far.verdicts == 800
+
+
+def test_an_urgent_round_that_finds_no_clean_hour_is_forced() -> None:
+    rounds, _ = evaluator(Conditions(most_per_round=200), LARGE)
+    for hour in range(1, 100):
+        rounds.hour(hour, DIRTY, TRAFFIC, 1e9)
+    assert rounds.so_far.hours == (1, 73)
+
+
+def test_while_a_workload_is_bare_rounds_wait_for_no_gate() -> None:
+    rounds, book = evaluator(Conditions(most_per_round=20), LARGE)
+    for hour in range(1, 10):
+        rounds.hour(hour, DIRTY, TRAFFIC, 1e9)
+    # Of the 30 of either workload that three rounds judge, a little has faded.
+    assert rounds.so_far.hours == (1, 2, 3, 4)
+    assert np.bincount(LARGE.workload[book.judged_at > 0]).tolist() == [40, 40]
 
 
 # Accounting.

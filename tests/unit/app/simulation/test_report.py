@@ -42,6 +42,7 @@ def test_saving_preference_and_worst_workload_stand_on_one_line(recorded: Path, 
         assert found[2] == f"{row['preference']:.1%} ± 0.0%"
         assert found[3].startswith(f"{row['worst_preference']:.1%} ± 0.0% (≥ ")
         assert found[4] == f"{row['worst_workload']} (100%)"
+        assert found[6:8] == [str(row["rounds"]), f"{row['clean_rounds']:.0%}"]
     for line in legend(comparison, rows):
         assert line in page
 
@@ -55,6 +56,16 @@ def test_every_workload_has_a_line_with_its_accuracy(recorded: Path, tmp_path: P
     assert sums[3] == f"{row['per_workload']['sums']['preference']:.1%}"
     assert sums[4] == f"{row['gold_accuracy']['sums']['accuracy']:.1%}"
     assert cells(page, "OURS | letters")[4:] == [NOT_AVAILABLE] * 2
+
+
+def test_the_legend_says_when_rounds_ran(recorded: Path) -> None:
+    comparison = asked(recorded, "BASE", "OURS")
+    rows = run(comparison)
+    (ours,) = (row for row in rows if row["policy"] == "OURS")
+    said = f"OURS {ours['rounds']} ({ours['clean_rounds']:.0%})."
+    assert [line.rpartition(": ")[2] for line in legend(comparison, rows) if "cleanest third" in line] == [said]
+    alone = [row for row in rows if row["policy"] == "BASE"]
+    assert not any("cleanest third" in line for line in legend(comparison, alone))
 
 
 @pytest.mark.parametrize(

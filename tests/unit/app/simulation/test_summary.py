@@ -12,7 +12,7 @@ def row(policy: str = "OURS", seed: int = 0, **changes: Any) -> dict[str, Any]:
     return {
         "zone": "NORTH", "month": "2023-02", "policy": policy, "workloads": "declared", "floor_mode": "per-workload",
         "seed": seed, "saving": 0.5, "preference": 1.0, "worst_workload": "quiz", "worst_preference": 0.9,
-        "evaluation_overhead": 0.01, "rounds": 10, "grams_per_request": 0.02, **changes,
+        "evaluation_overhead": 0.01, "rounds": 10, "clean_rounds": 0.5, "grams_per_request": 0.02, **changes,
     }  # fmt: skip
 
 
@@ -30,6 +30,13 @@ def test_the_spread_is_that_between_seeds_and_the_lower_bound_that_of_runs() -> 
     assert found.sd == pytest.approx(math.sqrt(0.02))
     assert found.lower == pytest.approx(0.26)
     assert str(found) == "40.0% ± 14.1%"
+
+
+def test_runs_without_a_round_do_not_count_among_clean_rounds() -> None:
+    (found,) = summarize([row(clean_rounds=0.8), row(clean_rounds=None, rounds=0, month="2023-06")])
+    assert found.clean_rounds is not None
+    assert found.clean_rounds.mean == 0.8
+    assert summarize([row(clean_rounds=None)])[0].clean_rounds is None
 
 
 def test_one_seed_has_no_spread() -> None:
