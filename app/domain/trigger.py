@@ -23,6 +23,9 @@ PAPER_GRACE_H = 6
 PAPER_LONGEST_IDLE_H = 72
 """Discount, grace period and longest idle time of the authors' published code."""
 
+ENOUGH = 300
+"""Verdicts on a level of a workload below which the next round is urgent: its win rate is known to some 3 points."""
+
 LOW_QUANTILE = 0.1
 """Without a forecast, this quantile of the past stands for the least intensity that waiting could bring."""
 

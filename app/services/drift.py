@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from app.domain.directive import L0
-from app.domain.drift import find_drop
+from app.domain.drift import last_drop
 from app.domain.preference import EVEN
 from app.domain.workload import floor_of
 from app.ports import Task
@@ -70,7 +70,7 @@ def _check(
     claimed: float,
     now: datetime,
 ) -> bool:
-    drop = find_drop([each.score for each in scored], expected=claimed)
+    drop = last_drop([each.score for each in scored], expected=claimed)
     if drop is None:
         return False
     first = scored[drop.first]

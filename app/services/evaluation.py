@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 
 from app.domain.errors import EngineFailed, EngineUnavailable, JudgeUnavailable
 from app.ports import Judge
@@ -18,6 +19,9 @@ from app.services.stint import AT_ONCE, Stint, give_back, take
 from app.store import rounds, samples, sharing
 
 log = logging.getLogger(__name__)
+
+LONGEST_GAP = timedelta(hours=6)
+"""Without a moment in which no batch work waits or runs, for which a forced round waits."""
 
 
 def run_round(context: Context, worker: Worker, judges: Sequence[Judge], round_id: str) -> None:
@@ -40,7 +44,8 @@ def run_round(context: Context, worker: Worker, judges: Sequence[Judge], round_i
 def _room(context: Context, worker: Worker, round_id: str) -> int:
     """How many samples may be taken here now: none if the gate is closed, or what was asked for waits or runs.
 
-    A round that is forced runs beside batch work: under a load that never ends there would be no evidence at all.
+    A forced round that has found no gap for a while runs beside batch work: under a load that never ends there would be
+    no evidence at all.
     """
     settings, now = context.settings, context.clock.now()
     if worker.stopping.is_set():
@@ -54,7 +59,8 @@ def _room(context: Context, worker: Worker, round_id: str) -> int:
             return 0
         own = {"place": settings.place, "model": settings.served_name}
         is_busy = not worker.pace.is_idle or sharing.is_waiting(connection, **own, now=now)
-        if is_busy and not found.forced:
+        is_starved = found.forced and now - found.opened_at >= LONGEST_GAP
+        if is_busy and not is_starved:
             return 0
         return min(AT_ONCE, samples.progress(connection, round_id).affordable(found))
 

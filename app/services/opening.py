@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,9 +31,6 @@ RECENT = timedelta(hours=24)
 
 ASKED_AGAIN = timedelta(days=30)
 """Age of its verdicts at which a request may be asked about again."""
-
-ENOUGH = 300
-"""Verdicts on a level of a workload below which the next round is urgent; the same as in replay."""
 
 DROPPED = "a level has become worse than it was"
 """Why a round is opened or forced, where the trigger does not."""
@@ -82,20 +80,36 @@ def open_round(
         return None, f"the budget has grown to {budget_g:.3g} g, and a prompt takes about {each_g:.3g} g"
     known = _per_workload(context, _counts(context, connection, model))
     wanted = allocate(number, shares=shares, verdicts=known, available=shares)
+    reason, passes_gate = (DROPPED, True) if forced else (opening, opening.forced)
+    return _add(connection, among, wanted, budget_g=budget_g, reason=reason, forced=passes_gate, now=now), ""
+
+
+def _add(
+    connection: Connection,
+    among: Candidates,
+    wanted: Mapping[str, int],
+    *,
+    budget_g: float,
+    reason: str,
+    forced: bool,
+    now: datetime,
+) -> Round:
     found = Round(
         id=new_id("round_"),
-        tenant_id=TENANT,
-        model=model,
-        reason=DROPPED if forced else opening,
-        forced=forced or opening is Opening.FORCED,
+        tenant_id=among.tenant,
+        model=among.model,
+        reason=reason,
+        forced=forced,
         budget_g=budget_g,
         requests=sum(wanted.values()),
         opened_at=now,
     )
     rounds.add(connection, found)
     candidates.draw(connection, among, round_id=found.id, wanted=wanted, now=now)
-    log.info("round %s of %s opens (%s): %d prompts for %.3g g", found.id, model, found.reason, number, budget_g)
-    return found, ""
+    log.info(
+        "round %s of %s opens (%s): %d prompts for %.3g g", found.id, found.model, reason, found.requests, budget_g
+    )
+    return found
 
 
 def _per_workload(context: Context, counts: Mapping[tuple[str, int], float]) -> Mapping[str, float]:
@@ -119,8 +133,8 @@ def _sample_g(context: Context, connection: Connection, model: str, hour: Hour) 
     ).total_g
 
 
-def is_thin(context: Context, connection: Connection, model: str) -> bool:
-    """Whether some level of a workload with traffic has too few verdicts."""
+def thinnest(context: Context, connection: Connection, model: str) -> float:
+    """The fewest verdicts that a level of a workload with traffic has; without end where there is no traffic."""
     counts = _counts(context, connection, model)
     seen = profiles.traffic(connection, TENANT, model, context.clock.now() - intensity.PAST)
     floors: dict[str, dict[int, float]] = {floor_of(name): {} for name in seen}
@@ -129,7 +143,7 @@ def is_thin(context: Context, connection: Connection, model: str) -> bool:
             levels = floors[floor_of(name)]
             levels[level] = levels.get(level, 0.0) + number
     others = range(L0 + 1, context.settings.levels)
-    return any(levels.get(level, 0.0) < ENOUGH for levels in floors.values() for level in others)
+    return min((levels.get(level, 0.0) for levels in floors.values() for level in others), default=math.inf)
 
 
 def _counts(context: Context, connection: Connection, model: str) -> Mapping[tuple[str, int], float]:

@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from app.domain.intensity import HOUR
-from app.domain.trigger import PAPER_LONGEST_IDLE_H, Opening, Trigger, gate_is_open
+from app.domain.policy import FEWEST_VERDICTS
+from app.domain.trigger import ENOUGH, PAPER_LONGEST_IDLE_H, Opening, Trigger, gate_is_open
 from app.domain.units import hour_of
 from app.services import capacity, drift, forecasts, intensity
 from app.services.context import Context
 from app.services.dispatch import ring_for_round
-from app.services.opening import DROPPED, Hour, is_thin, open_round
+from app.services.opening import DROPPED, Hour, open_round, thinnest
 from app.store import intensity as stored_intensity
 from app.store import rounds as stored
 from app.store import samples, verdicts
@@ -132,9 +133,14 @@ def _open_round(
             stored.force(connection, newest.id, DROPPED if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
-    urgent = is_thin(context, connection, model)
+    verdicts_there = thinnest(context, connection, model)
     opening = Trigger().opening(
-        idle_h=idle_h, intensity=hour.intensity_g_per_kwh, past=hour.past, forecast=hour.ahead, urgent=urgent
+        idle_h=idle_h,
+        intensity=hour.intensity_g_per_kwh,
+        past=hour.past,
+        forecast=hour.ahead,
+        urgent=verdicts_there < ENOUGH,
+        bare=verdicts_there < FEWEST_VERDICTS,
     )
     if opening is Opening.NO and not dropped:
         return None, f"the last round is {idle_h} h ago, and a cleaner hour is worth waiting for"

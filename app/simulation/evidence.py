@@ -26,9 +26,6 @@ NEVER = -np.inf
 NOT_YET = -1
 DAY_H = 24
 
-ENOUGH = 300
-"""Verdicts of a workload below which the next round is urgent."""
-
 
 @dataclass
 class EvidenceBook:

@@ -15,10 +15,10 @@ import numpy as np
 from app.domain.arrays import Floats
 from app.domain.footprint import Hardware
 from app.domain.policy import FEWEST_VERDICTS, Observation, Policy
-from app.domain.trigger import Opening, Trigger, gate_is_open
+from app.domain.trigger import ENOUGH, Opening, Trigger, gate_is_open
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import Recording
-from app.simulation.evidence import ENOUGH, EvidenceBook
+from app.simulation.evidence import EvidenceBook
 from app.simulation.outcome import Bill, Evaluation, Outcome
 from app.simulation.partition import Partition, cells
 

@@ -47,6 +47,9 @@ class Sample:
         return f"{self.round_id}/{self.batch_id}/{self.line}"
 
 
+_OWN = ("round_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
+
+
 def lease(
     connection: Connection, round_id: str, *, lease_id: str, limit: int, now: datetime, duration: timedelta
 ) -> Sequence[Sample]:
@@ -61,26 +64,23 @@ def lease(
         .with_for_update(skip_locked=True)
         .cte("free")
     )
+    is_free = and_(evaluation_samples.c.batch_id == free.c.batch_id, evaluation_samples.c.line == free.c.line)
     taken = (
         update(evaluation_samples)
-        .where(
-            evaluation_samples.c.round_id == round_id,
-            evaluation_samples.c.batch_id == free.c.batch_id,
-            evaluation_samples.c.line == free.c.line,
-        )
+        .where(evaluation_samples.c.round_id == round_id, is_free)
         .values(state="leased", lease_id=lease_id, lease_expires_at=now + duration, updated_at=now)
         .returning(evaluation_samples)
         .cte("taken")
     )
-    own = [
-        taken.c[name]
-        for name in ("round_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
-    ]
     query = (
-        select(*own, responses.c.body.label("served"), directive_mixes.c.fingerprint.label("served_fingerprint"))
+        select(
+            *(taken.c[name] for name in _OWN),
+            responses.c.body.label("served"),
+            directive_mixes.c.fingerprint.label("served_fingerprint"),
+        )
         .select_from(taken)
-        .join(responses, and_(responses.c.batch_id == taken.c.batch_id, responses.c.line == taken.c.line))
         .join(results, and_(results.c.batch_id == taken.c.batch_id, results.c.line == taken.c.line))
+        .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
         .join(directive_mixes, directive_mixes.c.id == results.c.mix_id)
         .order_by(taken.c.batch_id, taken.c.line)
     )
