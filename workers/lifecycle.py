@@ -82,7 +82,13 @@ def _remote_judge(settings: Settings) -> Judge:
     key = settings.judge_key.get_secret_value() if settings.judge_key else None
     at_once = min(settings.judge_per_minute, MOST_AT_ONCE)
     server = OpenAIEngine(settings.judge_url or "", api_key=key, concurrency=at_once, model=settings.judge_model)
-    return ChatJudge(server, name="openai", model=settings.judge_model or "", per_minute=settings.judge_per_minute)
+    return ChatJudge(
+        server,
+        name="openai",
+        model=settings.judge_model or "",
+        per_minute=settings.judge_per_minute,
+        timeout_s=settings.request_timeout_s,
+    )
 
 
 @signals.celeryd_after_setup.connect

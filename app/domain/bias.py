@@ -91,20 +91,23 @@ class Bias:
         """Verdicts of this judge on a level of a workload without its bias; `longer` is the mean of x over them, 0
         where it was not asked.
 
-        As many as would have the same error if there were no bias: fewer than were given.
+        Of a judge that follows the place as many as would have the same error if it did not: fewer than were given.
+        What is not known of gamma is an error that they have in common.
         """
         if not tally.verdicts or not self.is_believed:
             return Tally()
         above = _score(tally) / tally.verdicts - self.length * longer - 0.5
         kept = (1 - abs(self.position) / 2) * (1 - abs(self.length))
         score = min(max(0.5 + above / kept, 0.0), 1.0)
-        variance = max(score * (1 - score), LEAST_VARIANCE)
-        position = (1 - min(abs(self.position), LARGEST_POSITION_BIAS)) ** 2
-        length = variance / (variance + tally.verdicts * (longer * self.length_sd) ** 2) * (1 - abs(self.length)) ** 2
-        verdicts = tally.verdicts * position * length
+        verdicts = tally.verdicts * (1 - abs(self.position)) ** 2 * (1 - abs(self.length)) ** 2
         # What was a tie stays one, as far as the score leaves room for it.
         ties = min(tally.ties / tally.verdicts, 2 * score, 2 * (1 - score))
-        return Tally(wins=(score - ties / 2) * verdicts, ties=ties * verdicts, losses=(1 - score - ties / 2) * verdicts)
+        return Tally(
+            wins=(score - ties / 2) * verdicts,
+            ties=ties * verdicts,
+            losses=(1 - score - ties / 2) * verdicts,
+            common_sd=abs(longer) * self.length_sd / kept,
+        )
 
 
 def corrected(counted: Sequence[Counted]) -> Mapping[tuple[str, int], Tally]:

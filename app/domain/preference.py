@@ -48,13 +48,22 @@ class Tally:
     wins: float = 0.0
     ties: float = 0.0
     losses: float = 0.0
+    common_sd: float = 0.0
+    """Of what their win rate may be off by in common: an error that more verdicts of the kind would not lessen."""
 
     @property
     def verdicts(self) -> float:
         return self.wins + self.ties + self.losses
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(wins=self.wins + other.wins, ties=self.ties + other.ties, losses=self.losses + other.losses)
+        total = self.verdicts + other.verdicts
+        common = self.common_sd * self.verdicts + other.common_sd * other.verdicts
+        return Tally(
+            wins=self.wins + other.wins,
+            ties=self.ties + other.ties,
+            losses=self.losses + other.losses,
+            common_sd=common / total if total else 0.0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +131,8 @@ class Quality:
 def from_tally(tally: Tally, prior: Tally | None) -> Gain | None:
     """Gain in the win rate against L0; None when nothing is known.
 
-    With verdicts: the Beta posterior (Jeffreys, ties counted half to each side, pseudo-verdicts of a prior included).
+    With verdicts: the Beta posterior (Jeffreys, ties counted half to each side, pseudo-verdicts of a prior included),
+    and what they have in common to err by.
     Without verdicts: the declared prior's mean, marked as such and taken as it is.
     """
     if tally.verdicts > 0:
@@ -132,7 +142,7 @@ def from_tally(tally: Tally, prior: Tally | None) -> Gain | None:
         outweighed = prior is None or tally.verdicts >= prior.verdicts
         return Gain(
             mean=a / (a + b) - EVEN,
-            sd=(a * b / (a + b + 1)) ** 0.5 / (a + b),
+            sd=(a * b / (a + b + 1) / (a + b) ** 2 + total.common_sd**2) ** 0.5,
             verdicts=tally.verdicts,
             evidence=Evidence.MEASURED if outweighed else Evidence.MIXED,
             prior_verdicts=prior.verdicts if prior else 0.0,

@@ -105,6 +105,7 @@ def _workloads(
 
     qualities = _qualities(names, counted(Kind.PREFERENCE), settings.levels, belief)
     correctness = _qualities(names, counted(Kind.CORRECTNESS), settings.levels, None)
+    ratios = verdicts.length_ratios(connection, tenant, model, fingerprint)
     known = _Profiles(profiles.all_of(connection, tenant, model))
     traffic = profiles.traffic(connection, tenant, model, now - PAST)
     # Without any weight in its floor the mix of a new stratum would be left to chance.
@@ -115,7 +116,7 @@ def _workloads(
             workload=name,
             floor=floor_of(name),
             share=requests[name] / total,
-            uses=_uses(name, settings.levels, known, belief),
+            uses=_uses(name, settings.levels, known, belief, ratios),
             quality=qualities[name],
             correctness=correctness[name],
         )
@@ -172,15 +173,28 @@ class _Profiles:
         )
 
 
-def _uses(name: str, levels: int, known: _Profiles, belief: Prior | None) -> Mapping[int, Use]:
-    """L0, and the levels of which the use is known or declared."""
+def _uses(
+    name: str,
+    levels: int,
+    known: _Profiles,
+    belief: Prior | None,
+    ratios: Mapping[tuple[str, int], float],
+) -> Mapping[int, Use]:
+    """L0, and the levels of which the use is known or declared.
+
+    A level that was judged and never served is taken to use as much less than L0 as its answers are shorter.
+    """
     measured = {level: profile for level in range(levels) if (profile := known.of(name, level))}
     l0 = _l0(measured, belief)
     uses = {L0: l0}
     for level in range(1, levels):
         profile = measured.get(level)
         if belief is None:
-            uses |= {level: _use(profile)} if profile else {}
+            ratio = ratios.get((floor_of(name), level))
+            if profile is not None:
+                uses[level] = _use(profile)
+            elif ratio is not None and L0 in measured:
+                uses[level] = Use(energy_j=l0.energy_j * ratio, device_s=l0.device_s * ratio)
             continue
         declared = Use(
             energy_j=l0.energy_j * belief.relative_energy[level], device_s=l0.device_s * belief.relative_time[level]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 from sqlalchemy import Connection
 
 from app.domain.bias import Counted, biases, corrected
@@ -105,11 +106,12 @@ def _levels(kind: Kind, counted: Sequence[Counted]) -> Sequence[LevelQuality]:
 
 
 def _interval(tally: Tally) -> tuple[float, float]:
-    """Of the Beta posterior that the optimizer's claims come from."""
+    """Of the Beta posterior that the optimizer's claims come from, and of what the verdicts may err by in common."""
     a = PSEUDO_VERDICTS + tally.wins + tally.ties / 2
     b = PSEUDO_VERDICTS + tally.losses + tally.ties / 2
-    low, high = betaincinv(a, b, (1 - INTERVAL) / 2), betaincinv(a, b, (1 + INTERVAL) / 2)
-    return float(low), float(high)
+    mean, common = a / (a + b), float(ndtri((1 + INTERVAL) / 2)) * tally.common_sd
+    low, high = (float(betaincinv(a, b, (1 + side * INTERVAL) / 2)) for side in (-1, 1))
+    return max(mean - math.hypot(mean - low, common), 0.0), min(mean + math.hypot(high - mean, common), 1.0)
 
 
 def _judges(counted: Sequence[Counted]) -> Sequence[JudgeQuality]:

@@ -129,6 +129,9 @@ def _open_round(
         if over:
             stored.close(connection, newest.id, now)
             return None, f"the last round ended: {over}"
+        if newest.forced and newest.reason == Opening.BARE and thinnest(context, connection, model) >= FEWEST_VERDICTS:
+            stored.hold(connection, newest.id)
+            newest = replace(newest, forced=False)
         if not newest.forced and (dropped or idle_h >= PAPER_LONGEST_IDLE_H):
             stored.force(connection, newest.id, DROPPED if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)

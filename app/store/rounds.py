@@ -63,6 +63,11 @@ def force(connection: Connection, round_id: str, reason: str) -> None:
     )
 
 
+def hold(connection: Connection, round_id: str) -> None:
+    """Let an open round wait for the gate from now on."""
+    connection.execute(update(evaluation_rounds).where(evaluation_rounds.c.id == round_id).values(forced=False))
+
+
 def close(connection: Connection, round_id: str, now: datetime) -> None:
     """End a round; samples that nobody has begun are dropped, so that another round may ask about them."""
     connection.execute(

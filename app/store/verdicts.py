@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.domain.bias import Counted
 from app.domain.judging import Kind, Outcome, Vote
 from app.domain.preference import Tally
+from app.domain.workload import floor_of
 from app.store.columns import faded
 from app.store.quality import fresh_starts, verdicts
 
@@ -120,6 +121,24 @@ def _totals(weight: ColumnElement[float]) -> Iterable[ColumnElement[float]]:
     yield total("pairs", first.is_not(None), second.is_not(None))
     yield total("first_twice", first == Vote.LEVEL, second == Vote.L0)
     yield total("second_twice", first == Vote.L0, second == Vote.LEVEL)
+
+
+def length_ratios(
+    connection: Connection, tenant: str, model: str, fingerprints: Fingerprints
+) -> Mapping[tuple[str, int], float]:
+    """Length of a level's answers over that of L0's to the same prompts, per workload, strata included, and level."""
+    cell = [verdicts.c.workload, verdicts.c.level, verdicts.c.fingerprint]
+    query = (
+        select(*cell, func.sum(verdicts.c.length).label("own"), func.sum(verdicts.c.l0_length).label("base"))
+        .where(_counting(tenant, model))
+        .group_by(*cell)
+    )
+    sums: dict[tuple[str, int], tuple[int, int]] = {}
+    for row in connection.execute(query):
+        if row.fingerprint == fingerprints(row.workload):
+            own, base = sums.get((floor_of(row.workload), row.level), (0, 0))
+            sums[floor_of(row.workload), row.level] = own + row.own, base + row.base
+    return {key: own / base for key, (own, base) in sums.items() if base}
 
 
 @dataclass(frozen=True, kw_only=True)
