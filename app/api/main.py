@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app.api import errors, metrics, openai, sprout
 from app.api.access import Guard
+from app.api.endings import Endings
 from app.composition import build_context
 from app.services.context import Context
 from app.settings import load
@@ -20,10 +21,12 @@ def create_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.endings.close()
         context.database.close()
 
     app = FastAPI(title="Sprout", version="0.1.0", lifespan=lifespan)
     app.state.context = context
+    app.state.endings = Endings(context.database)
     app.add_middleware(Guard, settings=context.settings)
     app.include_router(openai.router)
     app.include_router(sprout.router)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
+import anyio
+import anyio.to_thread
 from fastapi import APIRouter, Query
 
 from app.api.access import Caller, Services
+from app.api.endings import Ends
 from app.api.shapes import AskQuote, CastVote, Text, batch_shape
 from app.services import batches, deferral, directives, finalization, grid, quality_report, quotes, reporting, voting
 
 router = APIRouter(prefix="/sprout/v1")
+
+LONGEST_WAIT_S = 15.0
+"""An API that is to stop waits for those who wait."""
 
 YEAR_9999 = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
@@ -136,6 +143,25 @@ def release_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
     """Let a batch that waits for cleaner hours run at once."""
     deferral.release(context, tenant, batch_id)
     return batch_shape(*batches.get(context, tenant, batch_id))
+
+
+@router.get("/batches/{batch_id}/wait")
+async def wait_for_batch(
+    context: Services,
+    tenant: Caller,
+    ends: Ends,
+    batch_id: Text,
+    within_s: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S)] = LONGEST_WAIT_S,
+) -> Any:
+    """The batch as `GET /v1/batches/{batch_id}` has it: once it has ended, or after `within_s` seconds at most."""
+    look = partial(batches.get, context, tenant, batch_id)
+    with ends.expecting(batch_id) as ended:
+        found = await anyio.to_thread.run_sync(look)
+        if not found[0].status.is_final and within_s:
+            with anyio.move_on_after(within_s):
+                await ended.wait()
+            found = await anyio.to_thread.run_sync(look)
+    return batch_shape(*found)
 
 
 @router.get("/batches/{batch_id}/report")

@@ -14,10 +14,9 @@ from app.cli.commands import LOOPBACK
 from app.domain.batch import BatchStatus
 from app.domain.errors import ConfigurationError, InvalidInput, ServiceUnavailable
 
-SHORTEST_POLL_S, LONGEST_POLL_S = 0.25, 5.0
-POLLED_PART = 4
-"""A batch is looked at again after a quarter of the time that it is expected to take yet: often at its end, where the
-wait is noticed, and rarely before, where the machine has better things to do."""
+PROGRESS_S = 5.0
+"""How often a batch that is watched is looked at while it runs; its end is told at once."""
+RETRY_S = 0.25
 PATIENCE_S = 60.0
 """An API that is away for longer than this is not coming back by itself."""
 
@@ -117,14 +116,12 @@ class Client:
         return str(self._ask("/v1/models")["data"][0]["id"])
 
     def watch(self, batch_id: str) -> Iterator[Mapping[str, Any]]:
-        """The batch, again and again until it has ended."""
-        started = time.monotonic()
-        while True:
-            batch = self.batch(batch_id)
+        """The batch as it is, then again and again until it has ended."""
+        batch = self.batch(batch_id)
+        yield batch
+        while not BatchStatus(batch["status"]).is_final:
+            batch = self._ask(f"/sprout/v1/batches/{batch_id}/wait", within_s=PROGRESS_S)
             yield batch
-            if BatchStatus(batch["status"]).is_final:
-                return
-            time.sleep(pause_between_looks_s(batch, time.monotonic() - started))
 
     def download(self, file_id: str, target: Path) -> None:
         """Write a file's content; `target` appears whole or not at all."""
@@ -152,7 +149,7 @@ class Client:
             except ServiceUnavailable:
                 if not self._reached or time.monotonic() > deadline:
                     raise
-                time.sleep(SHORTEST_POLL_S)
+                time.sleep(RETRY_S)
 
     def _call(self, method: str, path: str, **arguments: Any) -> Mapping[str, Any]:
         try:
@@ -182,11 +179,3 @@ def _refuse(response: httpx.Response) -> None:
     if response.status_code >= 500:
         raise ServiceUnavailable(message)
     raise InvalidInput(message)
-
-
-def pause_between_looks_s(batch: Mapping[str, Any], watched_s: float) -> float:
-    """Until the batch is worth another look, from what is answered of it since it was first looked at."""
-    counts = batch["request_counts"]
-    answered = counts["completed"] + counts["failed"]
-    left_s = watched_s * (counts["total"] - answered) / answered if answered else watched_s
-    return min(max(left_s / POLLED_PART, SHORTEST_POLL_S), LONGEST_POLL_S)

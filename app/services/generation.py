@@ -37,6 +37,8 @@ UNAVAILABLE_S = 10.0
 """A shard waits this long before a remote engine that could not be reached is tried again."""
 GROUP_S = 5.0
 """Results are recorded, and the lease renewed, about this often; more often where leases are short."""
+QUIET_S = 10.0
+"""And while there is nothing to record the lease is renewed this often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +171,15 @@ def _answer(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) ->
     left = len(inputs)
     if not left:
         return record(context, worker, shard, (), done=True) is Standing.ENDED
-    timeout_s, wait_s = context.settings.request_timeout_s, min(GROUP_S, context.settings.lease_s / 4)
+    quarter_s = context.settings.lease_s / 4
+    timeout_s, wait_s = context.settings.request_timeout_s, min(GROUP_S, quarter_s)
+    renewed_at = time.monotonic()
     with closing(worker.engine.generate(inputs, timeout_s=timeout_s, wait_s=wait_s)) as groups:
         for group in groups:
+            now = time.monotonic()
+            if not group and not worker.stopping.is_set() and now - renewed_at + wait_s <= min(QUIET_S, quarter_s):
+                continue
+            renewed_at = now
             left -= len(group)
             standing = record(context, worker, shard, group, done=not left)
             hold.answered(len(group))

@@ -14,6 +14,9 @@ from app.domain.errors import NotFound
 from app.domain.shard import ShardState
 from app.store.tables import batches, shards
 
+ENDED = "sprout_batch_ended"
+"""PostgreSQL's channel on which the ids of batches are said that have ended."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -108,11 +111,15 @@ def newest(connection: Connection, tenant: str, *, after: str | None, limit: int
 
 
 def move(connection: Connection, batch_id: str, target: BatchStatus, now: datetime, **values: Any) -> bool:
-    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`."""
+    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`, and says on the channel
+    ENDED that a batch has ended."""
     sources = [status for status, targets in MOVES.items() if target in targets]
     cells = {"status": target, "sent_at": None, f"{target}_at": now, **values}
     statement = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(sources)).values(**cells)
-    return connection.execute(statement).rowcount == 1
+    moved = connection.execute(statement).rowcount == 1
+    if moved and target.is_final:
+        connection.execute(select(func.pg_notify(ENDED, batch_id)))
+    return moved
 
 
 def open_models(connection: Connection) -> Sequence[str]:

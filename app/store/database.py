@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import psycopg
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -61,11 +62,37 @@ class Database:
         Raises:
             ServiceUnavailable: the server does not answer, or goes away during the block; nothing was written.
         """
+        with self._answering(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Raises ServiceUnavailable for what the driver raises when the server is away."""
         try:
-            with self._engine.connect() as connection, connection.begin():
-                yield connection
+            yield
         except (OperationalError, InterfaceError) as exc:
             raise ServiceUnavailable(f"PostgreSQL does not answer: {str(exc.orig).strip()}") from exc
+        except psycopg.OperationalError as exc:
+            raise ServiceUnavailable(f"PostgreSQL does not answer: {str(exc).strip()}") from exc
+
+    def listen(self, channel: str, *, wait_s: float) -> Generator[str | None, None, None]:
+        """What is said on a channel, as it is said: first an empty text, once the connection stands, and None whenever
+        nothing was said for `wait_s` seconds.
+
+        Raises:
+            ServiceUnavailable: the server does not answer, or goes away; what is said from then on is missed.
+        """
+        with self._answering(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                connection.execute(text(f'LISTEN "{channel}"'))
+                driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+                yield ""
+                while True:
+                    said = list(driver.notifies(timeout=wait_s, stop_after=1))
+                    yield said[0].payload if said else None
+            finally:
+                # Whoever is given this connection next must not hear any of it.
+                connection.invalidate()
 
     def ping(self) -> None:
         """Raises ServiceUnavailable when the server does not answer."""

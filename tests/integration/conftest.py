@@ -54,5 +54,7 @@ def engine() -> Iterator[EchoEngine]:
 
 
 @pytest.fixture
-def api(desk: Desk) -> Api:
-    return Api(desk.context)
+def api(desk: Desk) -> Iterator[Api]:
+    served = Api(desk.context)
+    yield served
+    served.app.state.endings.close()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
 from tests.support.factories import ENDPOINT, line
 from tests.support.services import Desk, jsonl
+from tests.support.waiting import eventually
 
 BATCH_KEYS = {
     "id", "object", "endpoint", "model", "errors", "input_file_id", "completion_window", "status", "output_file_id",
@@ -202,3 +205,22 @@ def test_the_model_that_is_served(api: Api) -> None:
 )
 def test_an_unknown_endpoint(api: Api, method: str, path: str, status: int) -> None:
     error_of(api(method, path), status)
+
+
+def test_who_waits_for_a_batch_is_told_of_its_end(api: Api, desk: Desk) -> None:
+    batch = desk.validated(jsonl([line()]))
+    path = f"/sprout/v1/batches/{batch.id}/wait"
+    assert api.get(f"{path}?within_s=0")["status"] == "in_progress"
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(api.get, f"{path}?within_s=15") for _ in range(3)]
+        # Whoever has begun to wait listens; what ended before would be seen at once.
+        eventually(lambda: desk.rows("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"))
+        started = time.monotonic()
+        desk.work(desk.worker(EchoEngine()))
+        assert {each.result()["status"] for each in waiting} == {"completed"}
+        assert time.monotonic() - started < 10
+    assert api.get(f"{path}?within_s=15")["status"] == "completed"
+
+
+def test_waiting_for_a_batch_that_is_not_there(api: Api) -> None:
+    assert error_of(api("GET", "/sprout/v1/batches/batch_0/wait"), 404)

@@ -277,7 +277,8 @@ def test_a_database_that_stays_away_is_given_up_when_the_lease_is(desks: Desks, 
     assert the_shard(desk) == ("pending", 1, 0, 0)
 
 
-def test_a_lease_is_renewed_while_the_engine_is_silent(desk: Desk, engine: EchoEngine) -> None:
+def test_a_lease_is_renewed_while_the_engine_is_silent(desks: Desks, engine: EchoEngine) -> None:
+    desk = desks.desk(lease_s=4.0)
     _, shard = a_shard(desk, lines=1)
     release = threading.Event()
     engine.on_request = lambda _: release.wait(10) and None

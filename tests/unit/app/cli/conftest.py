@@ -15,7 +15,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     for name in [name for name in os.environ if name.startswith("SPROUT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SPROUT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("app.cli.client.SHORTEST_POLL_S", 0.001)
+    monkeypatch.setattr("app.cli.client.RETRY_S", 0.001)
     settings.load.cache_clear()
     yield
     settings.load.cache_clear()

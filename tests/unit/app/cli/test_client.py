@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from app.cli import client as client_module
-from app.cli.client import Client, pause_between_looks_s
+from app.cli.client import Client
 from app.domain.errors import ConfigurationError, InvalidInput, ServiceUnavailable
 from tests.support.web import Answer, Asked, as_json, serving
 
 
 @pytest.fixture(autouse=True)
 def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "SHORTEST_POLL_S", 0.01)
+    monkeypatch.setattr(client_module, "RETRY_S", 0.01)
 
 
 def script(*answers: Answer) -> tuple[list[Asked], Iterator[Answer]]:
@@ -131,27 +131,9 @@ def test_uploading_and_creating(tmp_path: Path) -> None:
 
 def test_watching_ends_with_the_batch() -> None:
     states = ["validating", "in_progress", "in_progress", "finalizing", "completed", "never asked for"]
-    counts = {"total": 2, "completed": 1, "failed": 0}
-    answers = iter([as_json({"status": status, "request_counts": counts}) for status in states])
+    answers = iter([as_json({"status": status}) for status in states])
     with serving(lambda _: next(answers)) as url, Client(url, key=None) as client:
         assert [state["status"] for state in client.watch("batch_1")] == states[:-1]
-
-
-@pytest.mark.parametrize(
-    ("answered", "watched_s", "pause_s"),
-    [
-        (0, 0.0, 0.01),
-        (0, 8.0, 2.0),
-        (0, 600.0, 5.0),
-        (10, 10.0, 5.0),
-        (90, 90.0, 2.5),
-        (99, 99.0, 0.25),
-        (100, 9.0, 0.01),
-    ],
-)
-def test_a_batch_is_looked_at_more_often_near_its_end(answered: int, watched_s: float, pause_s: float) -> None:
-    counts = {"total": 100, "completed": answered, "failed": 0}
-    assert pause_between_looks_s({"request_counts": counts}, watched_s) == max(pause_s, 0.01)
 
 
 def test_a_download_is_whole(tmp_path: Path) -> None:
