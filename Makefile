@@ -7,7 +7,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-model test-rehearsal test-system test-others lint types imports clean
+.PHONY: install demo test test-model test-rehearsal test-system test-replay test-others lint types imports clean
 
 install: .venv/.installed
 
@@ -48,8 +48,8 @@ demo: install
 # Parts at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for the
 # cores. The others wait more than they compute. `.venv/bin/pytest` alone runs everything in one process.
 test: install
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) \
-	  test-model test-system test-rehearsal test-others
+	@$(MAKE) --no-print-directory --jobs=5 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) \
+	  test-model test-system test-rehearsal test-replay test-others
 
 test-model: install
 	$(BIN)/pytest -m model
@@ -60,8 +60,11 @@ test-rehearsal: install
 test-system: install
 	$(BIN)/pytest -m 'not model and not rehearsal' tests/system
 
+test-replay: install
+	$(BIN)/pytest tests/unit/app/simulation
+
 test-others: install
-	$(BIN)/pytest -m 'not model and not rehearsal' --ignore=tests/system
+	$(BIN)/pytest -m 'not model and not rehearsal' --ignore=tests/system --ignore=tests/unit/app/simulation
 
 lint: install
 	$(BIN)/ruff check .

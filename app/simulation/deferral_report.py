@@ -12,7 +12,7 @@ from app.domain.batch import Schedule
 from app.simulation.comparison import Comparison, Row
 from app.simulation.deferral import WINDOW_H, Load
 from app.simulation.foresight import Forecasts
-from app.simulation.report import legend as comparison_legend
+from app.simulation.report import terms
 from app.simulation.summary import policies, spread
 
 G_PER_KG = 1000.0
@@ -178,7 +178,7 @@ def legend(comparison: Comparison, load: Load, rows: Sequence[Row]) -> list[str]
         return lines
     return [
         *lines,
-        comparison_legend(comparison, rows)[0],
+        terms(comparison, rows),
         "Overall, worst: preference, as in the replay of policies. s/request: mean device-seconds. Evaluation is "
         "charged. If multiplied: were the work that is left as easily moved.",
     ]

@@ -60,22 +60,31 @@ def with_lower(spread: Spread) -> str:
     return f"{spread} (≥ {spread.lower:.1%})"
 
 
-def legend(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
-    """What the figures mean and what they rest on."""
+def terms(comparison: Comparison, rows: Sequence[Row]) -> str:
+    """What the runs have in common, in a sentence."""
     months = len({(row["zone"], row["month"]) for row in rows})
     draws = f"{comparison.seeds} seeds x {months} zone-months"
     if comparison.as_published:
-        return [
+        return (
             f"{draws}, as published: the intensity's range is that of the whole year, so the future is seen. Mean ± "
-            "standard deviation between seeds. For reproduction only.",
-        ]
+            "standard deviation between seeds. For reproduction only."
+        )
     rule, conditions = comparison.rule, comparison.conditions
     source = (
         f"learned from {comparison.fit.name}" if comparison.fit else "one random half learned from, the other scored"
     )
-    return [
+    return (
         f"{draws}, {source}; xi {rule.xi:g}, confidence {comparison.confidence:g}, worth of quality "
-        f"{rule.quality_worth:g}, {rule.kept_at_l0:.0%} kept at L0, {conditions.requests_per_hour} requests an hour.",
+        f"{rule.quality_worth:g}, {rule.kept_at_l0:.0%} kept at L0, {conditions.requests_per_hour} requests an hour."
+    )
+
+
+def legend(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+    """What the figures mean and what they rest on."""
+    if comparison.as_published:
+        return [terms(comparison, rows)]
+    return [
+        terms(comparison, rows),
         "Saving: grams against always L0, evaluation charged (answers at every level; the judge's own energy is "
         "unknown). Preference: share of prompts answered at the level that the judge picked, relative to L0's. Worst "
         "workload: the lowest of each run, then the mean over runs.",

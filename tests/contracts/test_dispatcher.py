@@ -213,7 +213,7 @@ def test_messages_are_acknowledged_before_they_run(broker_url: str) -> None:
 
 def test_zones_but_the_default_one_are_known_to_celery(broker_url: str) -> None:
     with celery_on(broker_url, ("A", "B")) as app:
-        assert {queue.name for queue in app.conf.task_queues} == {*Queue, "generate.B"}
+        assert {queue.name for queue in app.conf.task_queues} == {*Queue, "generate.B", "evaluate.B"}
 
 
 def test_without_a_broker_there_is_a_remedy() -> None:

@@ -37,8 +37,11 @@ def emptied(services_database: Database) -> Iterator[Database]:
 
 
 @pytest.fixture
-def desks(emptied: Database, clock: FakeClock, dispatcher: RecordingDispatcher, tmp_path: Path) -> Desks:
-    return Desks(database=emptied, clock=clock, dispatcher=dispatcher, home=tmp_path / "home")
+def desks(emptied: Database, clock: FakeClock, dispatcher: RecordingDispatcher, tmp_path: Path) -> Iterator[Desks]:
+    made = Desks(database=emptied, clock=clock, dispatcher=dispatcher, home=tmp_path / "home")
+    yield made
+    for engine in made.engines:
+        engine.close()
 
 
 @pytest.fixture

@@ -202,11 +202,19 @@ def test_a_level_without_verdicts_is_not_used(desk: Desk) -> None:
     assert mix.probabilities == pytest.approx((0.01, 0.99, 0.0))
 
 
-def test_a_level_without_a_profile_is_not_used(desk: Desk) -> None:
+def test_a_level_that_was_not_judged_and_has_no_profile_is_not_used(desk: Desk) -> None:
     dirty(desk)
     profile(desk, "default", (100.0, 30.0))
-    judge(desk, "default", 2, wins=100)
     assert ensure(desk, "default")["default"].probabilities == AT_L0
+
+
+def test_a_level_that_was_judged_and_never_served_is_priced_by_the_length_of_its_answers(desk: Desk) -> None:
+    dirty(desk)
+    profile(desk, "default", (100.0,))
+    with desk.context.database.transaction() as connection:
+        store_verdicts(connection, wins=100, level=2, length=30, l0_length=120, created_at=desk.clock.now())
+    assert ensure(desk, "default")["default"].probabilities == (0.01, 0.0, 0.99)
+    assert levels(latest_run(desk), "default")["L2"]["energy_j"] == pytest.approx(25.0)
 
 
 @pytest.mark.parametrize(("requests", "own"), [(0.1, 0.1 / 10.1), (10.0, 0.5), (990.0, 0.99)])
@@ -520,8 +528,7 @@ def test_a_stratum_without_a_profile_has_its_workloads_mean_use(desk: Desk) -> N
     profile(desk, "mail~2", (500.0, 120.0), requests=10)
     profile(desk, "mail~3", (50.0,))
     profile(desk, "mailing", (7.0, 7.0))
-    for level in (1, 2):
-        judge(desk, "mail", level, wins=50)
+    judge(desk, "mail", 1, wins=50)
     ensure(desk, "mail~1", "mail~2", "mail~3", "mail~4")
     run = latest_run(desk)
     l0 = (30 * 100 + 10 * 500 + 100 * 50) / 140

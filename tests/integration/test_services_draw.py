@@ -4,10 +4,11 @@ import pytest
 
 from app.domain.directive import Placement, draw_level
 from app.services import generation
+from app.services.deployment import fingerprints
 from app.store.batches import Batch
 from app.store.mixes import DirectiveMix
 from tests.support.engine import EchoEngine
-from tests.support.factories import a_request, chat, store_batch, store_mix
+from tests.support.factories import MODEL, a_request, chat, store_batch, store_mix
 from tests.support.services import Desk, Desks
 
 
@@ -21,7 +22,8 @@ def a_shard(desk: Desk, lines: int, **changes: object) -> tuple[Batch, str]:
 
 def with_mix(desk: Desk, *probabilities: float) -> DirectiveMix:
     with desk.context.database.transaction() as connection:
-        return store_mix(connection, probabilities=probabilities)
+        present = fingerprints(connection, desk.context.settings, MODEL)
+        return store_mix(connection, probabilities=probabilities, fingerprint=present("default"))
 
 
 L1, L2 = "Always answer briefly", "Always answer very briefly"
@@ -98,7 +100,8 @@ def test_fewer_levels_than_a_mix_was_made_for(desks: Desks, engine: EchoEngine) 
     """The directives were changed, and the mixes are not recomputed yet."""
     desk = desks.desk(directives=["", "short"])
     batch, shard = a_shard(desk, lines=5)
-    with_mix(desk, 0.0, 0.0, 1.0)
+    with desk.context.database.transaction() as connection:
+        store_mix(connection, probabilities=(0.0, 0.0, 1.0))
     generation.run_shard(desk.context, desk.worker(engine), shard)
     assert desk.rows("SELECT DISTINCT level FROM results") == [0]
     assert desk.batch(batch.id).status == "finalizing"

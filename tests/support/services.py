@@ -84,6 +84,8 @@ class Desk:
     context: Context
     clock: FakeClock
     dispatcher: RecordingDispatcher
+    engines: list[Engine] = field(default_factory=list)
+    """Those of its workers."""
 
     def upload(self, content: bytes) -> File:
         return files.upload(self.context, TENANT, chunks=[content], names=lambda: ("in.jsonl", "batch"))
@@ -113,6 +115,7 @@ class Desk:
             return stored_batches.get(connection, TENANT, batch_id)
 
     def worker(self, engine: Engine, meter: Meter | None = None, name: str = "worker-1") -> Worker:
+        self.engines.append(engine)
         accountant = Accountant(self.context, engine, meter or ScriptedMeter(), worker=name)
         settings = self.context.settings
         pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
@@ -183,6 +186,7 @@ class Desks:
     dispatcher: RecordingDispatcher
     home: Path
     tokenizer: WordTokenizer | None = field(default_factory=WordTokenizer)
+    engines: list[Engine] = field(default_factory=list)
 
     def desk(self, **settings: Any) -> Desk:
         context = Context(
@@ -193,4 +197,4 @@ class Desks:
             clock=self.clock,
             tokenizer=lambda: self.tokenizer,
         )
-        return Desk(context=context, clock=self.clock, dispatcher=self.dispatcher)
+        return Desk(context=context, clock=self.clock, dispatcher=self.dispatcher, engines=self.engines)

@@ -137,7 +137,7 @@ def test_quality_is_measured_in_clean_hours_and_the_mixes_follow(judged: Rehears
     until(lambda: mixes(judged).get(LIKES_BRIEF, [1.0])[0] < 0.5, 120)
     assert mixes(judged)[LIKES_FULL][0] > 0.85
     # Verdicts come in clean hours only, once there are enough of them for a directive.
-    until(lambda: len(verdict_times(judged)) > 2 * FIRST, 120)
+    until(lambda: len(verdict_times(judged)) > FIRST + 64, 120)
     first = hour_of(judged.start)
     for moment in sorted(verdict_times(judged))[FIRST:]:
         assert 50.0 in {valley((hour_of(when) - first) // HOUR) for when in (moment, moment - LATE)}, moment

@@ -12,12 +12,20 @@ from app.domain.errors import (
     ConfigurationError,
     EngineFailed,
     IntensityUnavailable,
+    JudgeUnavailable,
     OptimizerFailed,
     SproutError,
 )
 from tests.support.clock import NOON
 
-INTERNAL = {CalibrationFailed, ConfigurationError, IntensityUnavailable, OptimizerFailed, EngineFailed}
+INTERNAL = {
+    CalibrationFailed,
+    ConfigurationError,
+    EngineFailed,
+    IntensityUnavailable,
+    JudgeUnavailable,
+    OptimizerFailed,
+}
 """A caller of the API can do nothing about these: 500."""
 
 

@@ -211,7 +211,7 @@ def test_a_level_that_is_always_the_shorter_one_counts_with_what_is_not_known_of
     (bias,) = biases(counted).values()
     assert (bias.length, bias.length_sd) == (0.0, pytest.approx(LENGTH_SD))
     known = corrected(counted)["quiz", 1]
-    assert known.common_sd == pytest.approx(LENGTH_SD)
+    assert known.common_sd == pytest.approx(LENGTH_SD, rel=0.05)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
