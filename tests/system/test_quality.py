@@ -116,35 +116,36 @@ def judged(mind: Mind, tmp_path: Path) -> Iterator[Rehearsal]:
         yield run
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_quality_is_measured_in_clean_hours_and_the_mixes_follow(judged: Rehearsal, mind: Mind) -> None:
     number = 0
 
     def until(condition: Any, within_s: float) -> None:
-        """Keep serving until it holds."""
+        """Serve whenever no round is left to evaluate, until it holds."""
 
         def again() -> bool:
             nonlocal number
             if condition():
                 return True
-            serve(judged, number)
-            number += 1
+            if not any(each["closed_at"] is None for each in quality(judged)["rounds"]):
+                serve(judged, number)
+                number += 1
             return False
 
-        eventually(again, within_s=within_s)
+        eventually(again, within_s=within_s, every_s=0.5)
 
     # The mixes of two workloads with opposite preferences part ways.
-    until(lambda: mixes(judged).get(LIKES_BRIEF, [1.0])[0] < 0.5, 120)
+    until(lambda: mixes(judged).get(LIKES_BRIEF, [1.0])[0] < 0.5, 200)
     assert mixes(judged)[LIKES_FULL][0] > 0.85
     # Verdicts come in clean hours only, once there are enough of them for a directive.
-    until(lambda: len(verdict_times(judged)) > FIRST + 64, 120)
+    until(lambda: len(verdict_times(judged)) > FIRST + 64, 200)
     first = hour_of(judged.start)
     for moment in sorted(verdict_times(judged))[FIRST:]:
         assert 50.0 in {valley((hour_of(when) - first) // HOUR) for when in (moment, moment - LATE)}, moment
 
     # A judge that is away changes nothing but the age of what is known.
     mind.away = True
-    eventually(lambda: any(each["fault"] for each in quality(judged)["rounds"]), within_s=90)
+    eventually(lambda: any(each["fault"] for each in quality(judged)["rounds"]), within_s=90, every_s=0.5)
     before = len(verdict_times(judged))
     serve(judged, 1000)
     assert mixes(judged)[LIKES_BRIEF][0] < 0.5
@@ -153,8 +154,8 @@ def test_quality_is_measured_in_clean_hours_and_the_mixes_follow(judged: Rehears
 
     # Answers that become worse are rolled back as soon as their verdicts are there.
     mind.changed = True
-    until(lambda: any(event["kind"] == "quality_drop" for event in quality(judged)["events"]), 120)
-    eventually(lambda: mixes(judged)[LIKES_BRIEF][0] > 0.9, within_s=20)
+    until(lambda: any(event["kind"] == "quality_drop" for event in quality(judged)["events"]), 200)
+    eventually(lambda: mixes(judged)[LIKES_BRIEF][0] > 0.9, within_s=20, every_s=0.5)
     shown = judged.stack.sprout("evaluations").stdout
     assert "have become worse" in shown
     assert LIKES_BRIEF in shown
