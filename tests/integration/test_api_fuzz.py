@@ -14,7 +14,7 @@ from tests.support.api import Api, error_of
 from tests.support.factories import ENDPOINT, chat
 from tests.support.services import Desk
 
-fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(codec=None), max_size=40) | st.sampled_from(["\0", "\ud800", "batch_\0", "a\nb", "💚"])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
