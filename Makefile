@@ -5,8 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
-# Python compiles what is imported, when it is: pip would spend a minute on all the rest.
-PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-compile
+PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .PHONY: install demo test test-model test-rehearsal test-system test-replay test-others lint types imports clean
 
