@@ -100,13 +100,14 @@ def start(sender: str, instance: Any, **_: object) -> None:
     if own not in instance.app.amqp.queues.consume_from:
         return
     try:
+        # Before the engine, which takes long to load: without PostgreSQL nothing would be known of it.
+        deployment.publish(context(), engine_identity(settings))
         engine = build_engine(settings)
         accountant = Accountant(context(), engine, build_meter(context(), engine), worker=sender)
     except Exception as exc:
         # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.
         log.exception("this worker cannot start")
         raise SystemExit(1) from exc
-    deployment.publish(context(), engine_identity(settings))
     pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
     _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant, pace=pace)
     threading.Thread(target=_keep_settling, args=(_worker,), daemon=True, name="meter").start()

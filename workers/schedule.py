@@ -58,5 +58,6 @@ def reconcile(_reason: str) -> None:
 @app.task(name=Task.CONSIDER)
 def consider(_reason: str) -> str:
     """What it returns is seen in Flower: a queue that is held looks held."""
+    decided = rounds.consider(lifecycle.context())
     webhook.tell(lifecycle.context())
-    return rounds.consider(lifecycle.context())
+    return decided

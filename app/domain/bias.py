@@ -32,9 +32,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.judging import PEOPLE, REFERENCE
 from app.domain.preference import Tally
 
-TAKEN_AS_THEY_ARE = ("human", "reference")
+TAKEN_AS_THEY_ARE = (PEOPLE, REFERENCE)
 """Judges whose verdicts are not corrected: people are what a judge is measured by, and whether an answer is right is no
 matter of taste."""
 

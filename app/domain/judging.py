@@ -19,6 +19,12 @@ from app.domain.errors import InvalidInput
 PROMPT_VERSION = "1"
 """Of the texts below; stored with every verdict, because another wording is another judge."""
 
+PEOPLE = "human"
+"""The judge of what people vote, and of what they need not be asked."""
+
+REFERENCE = "reference"
+"""The judge that holds answers against one that is known to be right."""
+
 LONGEST_SHOWN = 12_000
 """Characters of a prompt or of an answer that a judge is shown; of a longer one the middle is left out."""
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.domain.directive import L0
 from app.domain.errors import IntensityUnavailable, InvalidInput, NotFound, OptimizerFailed
 from app.domain.optimizer import FloorRule
-from app.domain.policy import Decision, DirectivePolicy
+from app.domain.policy import DirectivePolicy, only
 from app.domain.workload import floor_of
 from app.ports import IntensityProvider
 from app.services import capacity, deployment, explanation, observation
@@ -22,8 +23,7 @@ from app.settings import Settings
 from app.store import mixes, profiles
 from app.store.database import TENANT
 from app.store.ids import new_id
-from app.store.mixes import DirectiveMix, OptimizerRun
-from app.store.verdicts import Fingerprints
+from app.store.mixes import DirectiveMix, OptimizerRun, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -109,36 +109,18 @@ def _decide(
         decision = policy.decide(situation.observation(settings.levels, context.hardware))
     except (IntensityUnavailable, InvalidInput, OptimizerFailed) as exc:
         return _fall_back(connection, settings, target, inputs, exc.message, now)
-    reason = explanation.kept(policy, situation.workloads, decision)
-    fingerprint = deployment.fingerprints(connection, settings, target.model)
-    return _store(connection, target, decision, inputs, reason, fingerprint, now)
-
-
-def _store(
-    connection: Connection,
-    target: Target,
-    decision: Decision,
-    inputs: Mapping[str, Any],
-    reason: str,
-    fingerprint: Fingerprints,
-    now: datetime,
-) -> OptimizerRun:
-    run = OptimizerRun(
-        id=new_id("run_"),
-        zone=target.zone,
-        model=target.model,
-        created_at=now,
+    return _put(
+        connection,
+        settings,
+        target,
+        {**inputs, "floor_fraction": decision.floor},
+        decision.mixes,
+        now,
         outcome="solved",
         solver_status=decision.solver_status,
-        reason=reason,
-        inputs={**inputs, "floor_fraction": decision.floor},
+        reason=explanation.kept(policy, situation.workloads, decision),
+        binding=decision.binding,
     )
-    found = [
-        _mix(name, inputs, probabilities, now, fingerprint(name), binding=name in decision.binding)
-        for name, probabilities in decision.mixes.items()
-    ]
-    mixes.add(connection, target.tenant, run, found)
-    return run
 
 
 def _fall_back(
@@ -152,44 +134,75 @@ def _fall_back(
     """Keep the last good mixes while they are fresh, else go to L0; either way say why."""
     last = mixes.newest_solved(connection, target.tenant, target.zone, target.model)
     fresh = last is not None and now - last.created_at <= STALE_MIX
+    kept = _current(connection, target) if fresh else {}
+    run = _put(
+        connection,
+        settings,
+        target,
+        inputs,
+        dict.fromkeys((name for name in inputs["workloads"] if name not in kept), only(L0, settings.levels)),
+        now,
+        outcome="last_good" if fresh else "l0",
+        reason=f"{fault} {'The last good mixes stay' if fresh else 'Everything runs at L0'}.",
+    )
+    log.warning("directive mixes: %s", run.reason)
+    return run
+
+
+def move_to_l0(
+    context: Context, connection: Connection, tenant: str, model: str, workload: str, reason: str, now: datetime
+) -> None:
+    """Let a workload run at L0 in every zone from now on, until the next run finds what is better; nothing else is
+    needed for that, neither the broker nor a carbon intensity."""
+    settings = context.settings
+    for zone in settings.all_zones:
+        target = Target(tenant=tenant, zone=zone, model=model)
+        names = [name for name in _current(connection, target) if floor_of(name) == workload]
+        situation = observation.look(connection, settings, model, tenant, names, now, zone)
+        inputs = explanation.inputs(ours(settings), situation, context.hardware)
+        at_l0 = dict.fromkeys(names, only(L0, settings.levels))
+        _put(connection, settings, target, inputs, at_l0, now, outcome="l0", reason=reason)
+
+
+def _put(
+    connection: Connection,
+    settings: Settings,
+    target: Target,
+    inputs: Mapping[str, Any],
+    decided: Mapping[str, tuple[float, ...]],
+    now: datetime,
+    *,
+    outcome: Outcome,
+    reason: str,
+    solver_status: str = "not solved",
+    binding: frozenset[str] = frozenset(),
+) -> OptimizerRun:
+    """Store a run and the mixes that it decided, by workload."""
     run = OptimizerRun(
         id=new_id("run_"),
         zone=target.zone,
         model=target.model,
         created_at=now,
-        outcome="last_good" if fresh else "l0",
-        solver_status="not solved",
-        reason=f"{fault} {'The last good mixes stay' if fresh else 'Everything runs at L0'}.",
-        inputs={**inputs, "floor_fraction": None},
+        outcome=outcome,
+        solver_status=solver_status,
+        reason=reason,
+        inputs={"floor_fraction": None, **inputs},
     )
-    log.warning("directive mixes: %s", run.reason)
-    kept = _current(connection, target) if fresh else {}
-    at_l0 = (1.0, *(0.0 for _ in range(settings.levels - 1)))
-    missing = [name for name in inputs["workloads"] if name not in kept]
     fingerprint = deployment.fingerprints(connection, settings, target.model)
-    at_l0_now = [_mix(name, inputs, at_l0, now, fingerprint(name), binding=False) for name in missing]
-    mixes.add(connection, target.tenant, run, at_l0_now)
+    found = [
+        DirectiveMix(
+            id=new_id("mix_"),
+            workload=name,
+            probabilities=probabilities,
+            evidence=inputs["workloads"][name]["evidence"],
+            binding=name in binding,
+            created_at=now,
+            fingerprint=fingerprint(name),
+        )
+        for name, probabilities in decided.items()
+    ]
+    mixes.add(connection, target.tenant, run, found)
     return run
-
-
-def _mix(
-    name: str,
-    inputs: Mapping[str, Any],
-    probabilities: tuple[float, ...],
-    now: datetime,
-    fingerprint: str,
-    *,
-    binding: bool,
-) -> DirectiveMix:
-    return DirectiveMix(
-        id=new_id("mix_"),
-        workload=name,
-        probabilities=probabilities,
-        evidence=inputs["workloads"][name]["evidence"],
-        binding=binding,
-        created_at=now,
-        fingerprint=fingerprint,
-    )
 
 
 def explained(context: Context, tenant: str, zone: str | None = None, model: str | None = None) -> Mapping[str, Any]:

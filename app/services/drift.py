@@ -13,10 +13,8 @@ from app.domain.directive import L0
 from app.domain.drift import last_drop
 from app.domain.preference import EVEN
 from app.domain.workload import floor_of
-from app.ports import Task
-from app.services import deployment, intensity
+from app.services import deployment, directives, intensity
 from app.services.context import Context
-from app.services.dispatch import ring
 from app.store import events, mixes, verdicts
 from app.store.verdicts import Scored
 
@@ -26,7 +24,8 @@ DROPPED = "quality_drop"
 
 
 def find(context: Context, connection: Connection, tenant: str, model: str, now: datetime) -> bool:
-    """Whether a level that is in use has dropped; its verdicts from before the drop count no longer then.
+    """Whether a level that is in use has dropped. Then its verdicts from before the drop count no longer, and its
+    workload runs at L0 until the mixes are computed anew.
 
     What is expected of it is what the newest mix claims; where zones differ, the most that one of them does.
     """
@@ -37,10 +36,13 @@ def find(context: Context, connection: Connection, tenant: str, model: str, now:
     scored: dict[tuple[str, int], list[Scored]] = defaultdict(list)
     for each in verdicts.scores_since(connection, tenant, model, fingerprints, now - intensity.PAST):
         scored[floor_of(each.workload), each.level].append(each)
-    found = False
+    dropped = False
     for (workload, level), claimed in expected.items():
-        found |= _check(connection, tenant, model, workload, level, scored[workload, level], claimed, now)
-    return found
+        message = _check(connection, tenant, model, workload, level, scored[workload, level], claimed, now)
+        if message is not None:
+            directives.move_to_l0(context, connection, tenant, model, workload, message, now)
+            dropped = True
+    return dropped
 
 
 def _claims(context: Context, connection: Connection, tenant: str, model: str) -> Mapping[tuple[str, int], float]:
@@ -69,10 +71,11 @@ def _check(
     scored: Sequence[Scored],
     claimed: float,
     now: datetime,
-) -> bool:
+) -> str | None:
+    """What has happened to a level that has dropped, once that is entered; None if it has not."""
     drop = last_drop([each.score for each in scored], expected=claimed)
     if drop is None:
-        return False
+        return None
     first = scored[drop.first]
     seen = drop.found - drop.first + 1
     message = (
@@ -94,9 +97,4 @@ def _check(
         )
     details = {"model": model, "workload": workload, "level": level, "mean": drop.mean, "claimed": claimed}
     events.add(connection, tenant=tenant, kind=DROPPED, message=message, details=details, now=now)
-    return True
-
-
-def act(context: Context) -> None:
-    """Let the mixes follow at once, instead of at the end of the period."""
-    ring(context, Task.RECOMPUTE, "quality has dropped")
+    return message

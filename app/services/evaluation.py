@@ -55,7 +55,8 @@ def _room(context: Context, worker: Worker, round_id: str) -> int:
         if found is None or found.closed_at is not None:
             return 0
         newest = next(iter(rounds.decisions(connection, found.tenant_id, found.model)), None)
-        if newest is None or not newest.gate_open or newest.round_id != round_id:
+        is_drained = newest is not None and newest.gate_open and newest.round_id == round_id
+        if not is_drained or judging.overspent(settings, found):
             return 0
         own = {"place": settings.place, "model": settings.served_name}
         is_busy = not worker.pace.is_idle or sharing.is_waiting(connection, **own, now=now)

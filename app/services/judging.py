@@ -9,6 +9,7 @@ from typing import Any
 
 from app.domain.directive import L0
 from app.domain.judging import (
+    PEOPLE,
     PROMPT_VERSION,
     Comparison,
     Kind,
@@ -27,11 +28,9 @@ from app.services.stint import Stint, charge
 from app.settings import Settings
 from app.store import rounds, samples, verdicts
 from app.store.database import TENANT
+from app.store.rounds import Round
 from app.store.samples import Sample
 from app.store.verdicts import Verdict
-
-PEOPLE = "human"
-"""The judge of what people vote, and of what they need not be asked."""
 
 
 def may_send(settings: Settings) -> bool:
@@ -42,6 +41,21 @@ def may_send(settings: Settings) -> bool:
 def is_there(settings: Settings) -> bool:
     """Whether anybody says which answer is preferred."""
     return settings.judge in ("engine", PEOPLE) or may_send(settings)
+
+
+def overspent(settings: Settings, found: Round) -> str:
+    """Which of its limits the judge of a round has reached; empty while it is within all of them."""
+    asked = found.judge_prompt_tokens + found.judge_completion_tokens
+    cost = (
+        found.judge_prompt_tokens * settings.judge_price_in + found.judge_completion_tokens * settings.judge_price_out
+    ) / 1e6
+    if found.judge_requests >= settings.judge_max_requests:
+        return f"its judge was asked {found.judge_requests} times, SPROUT_JUDGE_MAX_REQUESTS"
+    if asked >= settings.judge_max_tokens:
+        return f"its judge used {asked} tokens, SPROUT_JUDGE_MAX_TOKENS"
+    if settings.judge_max_cost is not None and cost >= settings.judge_max_cost:
+        return f"its judge cost {cost:.2f}, SPROUT_JUDGE_MAX_COST"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

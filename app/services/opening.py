@@ -32,7 +32,7 @@ RECENT = timedelta(hours=24)
 ASKED_AGAIN = timedelta(days=30)
 """Age of its verdicts at which a request may be asked about again."""
 
-DROPPED = "a level has become worse than it was"
+WORSE = "a level has become worse than it was"
 """Why a round is opened or forced, where the trigger does not."""
 
 MOST_PER_ROUND = 1000
@@ -80,7 +80,7 @@ def open_round(
         return None, f"the budget has grown to {budget_g:.3g} g, and a prompt takes about {each_g:.3g} g"
     known = _per_workload(context, _counts(context, connection, model))
     wanted = allocate(number, shares=shares, verdicts=known, available=shares)
-    reason, passes_gate = (DROPPED, True) if forced else (opening, opening.forced)
+    reason, passes_gate = (WORSE, True) if forced else (opening, opening.forced)
     return _add(connection, among, wanted, budget_g=budget_g, reason=reason, forced=passes_gate, now=now), ""
 
 

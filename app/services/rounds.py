@@ -17,10 +17,11 @@ from app.domain.intensity import HOUR
 from app.domain.policy import FEWEST_VERDICTS
 from app.domain.trigger import ENOUGH, PAPER_LONGEST_IDLE_H, Opening, Trigger, gate_is_open
 from app.domain.units import hour_of
-from app.services import capacity, drift, forecasts, intensity
+from app.ports import Task
+from app.services import capacity, drift, forecasts, intensity, judging
 from app.services.context import Context
-from app.services.dispatch import ring_for_round
-from app.services.opening import DROPPED, Hour, open_round, thinnest
+from app.services.dispatch import ring, ring_for_round
+from app.services.opening import WORSE, Hour, open_round, thinnest
 from app.store import intensity as stored_intensity
 from app.store import rounds as stored
 from app.store import samples, verdicts
@@ -55,7 +56,7 @@ def _consider(context: Context, model: str) -> RoundDecision:
         decision = _decide(context, connection, model, hour, now, dropped=dropped)
         stored.decide(connection, decision)
     if dropped:
-        drift.act(context)
+        ring(context, Task.RECOMPUTE, "quality has dropped")
     if decision.gate_open and decision.round_id:
         ring_for_round(context, decision.round_id, model, place=context.settings.place_of(decision.zone))
     return decision
@@ -133,7 +134,7 @@ def _open_round(
             stored.hold(connection, newest.id)
             newest = replace(newest, forced=False)
         if not newest.forced and (dropped or idle_h >= PAPER_LONGEST_IDLE_H):
-            stored.force(connection, newest.id, DROPPED if dropped else Opening.FORCED)
+            stored.force(connection, newest.id, WORSE if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
     verdicts_there = thinnest(context, connection, model)
@@ -166,14 +167,4 @@ def _over(context: Context, connection: Connection, found: Round) -> str:
         return f"{progress.judged} prompts judged, {progress.failed} failed"
     if not progress.affordable(found):
         return f"its budget of {found.budget_g:.3g} g is used up"
-    asked = found.judge_prompt_tokens + found.judge_completion_tokens
-    cost = (
-        found.judge_prompt_tokens * settings.judge_price_in + found.judge_completion_tokens * settings.judge_price_out
-    ) / 1e6
-    if found.judge_requests >= settings.judge_max_requests:
-        return f"its judge was asked {found.judge_requests} times, SPROUT_JUDGE_MAX_REQUESTS"
-    if asked >= settings.judge_max_tokens:
-        return f"its judge used {asked} tokens, SPROUT_JUDGE_MAX_TOKENS"
-    if settings.judge_max_cost is not None and cost >= settings.judge_max_cost:
-        return f"its judge cost {cost:.2f}, SPROUT_JUDGE_MAX_COST"
-    return ""
+    return judging.overspent(settings, found)

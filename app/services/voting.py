@@ -11,10 +11,9 @@ from app.domain import blind
 from app.domain.blind import Choice
 from app.domain.directive import L0
 from app.domain.errors import Conflict, NotFound
-from app.domain.judging import Kind, conversation, outcome, without_judge
+from app.domain.judging import PEOPLE, Kind, conversation, outcome, without_judge
 from app.services import deployment
 from app.services.context import Context
-from app.services.judging import PEOPLE
 from app.settings import Settings
 from app.store import verdicts, votes
 from app.store.verdicts import Verdict

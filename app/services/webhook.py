@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 import httpx
 
@@ -12,8 +13,11 @@ from app.store import events
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
-AT_ONCE = 10
-"""Events of a tick."""
+AT_ONCE = 3
+"""Events of a tick: a webhook that hangs must not hold up the tick for long."""
+
+NEWS = timedelta(days=1)
+"""An older event is nothing to be told of any more."""
 
 
 def tell(context: Context) -> None:
@@ -22,7 +26,7 @@ def tell(context: Context) -> None:
     if url is None:
         return
     with context.database.transaction() as connection:
-        for event in events.untold(connection, AT_ONCE):
+        for event in events.untold(connection, since=context.clock.now() - NEWS, limit=AT_ONCE):
             body = {
                 "type": event.kind,
                 "timestamp": event.at.isoformat(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,17 @@ import pytest
 from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
 from app.ports import Task
-from app.services import deployment, directives, evaluation, quality_report, rounds
+from app.services import deployment, directives, evaluation, quality_report, rounds, webhook
 from app.services.stint import AT_ONCE
 from app.store.database import TENANT
+from tests.support.api import Api
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, line, store_verdicts
 from tests.support.grid import ScriptedProvider
 from tests.support.judge import ScriptedJudge, takes_the_first
 from tests.support.rounds import HOURS, ended, serve
 from tests.support.services import Desk, Desks, ScriptedMeter, jsonl
+from tests.support.web import Answer, Asked, serving
 
 
 @pytest.fixture
@@ -189,21 +192,82 @@ def test_another_model_starts_from_l0(judged: Desk) -> None:
     assert judged.dispatcher.arguments(Task.RECOMPUTE) == ["another model"] * 2
 
 
-def test_answers_that_become_worse_are_rolled_back(judged: Desk) -> None:
-    judged.expect(HOURS)
-    judged.measure(level=0)
-    judged.measure(level=1, energy_j=1000.0, device_s=1.0)
-    judged.see()
-    with judged.context.database.transaction() as connection:
-        store_verdicts(connection, wins=250, losses=150, level=1, created_at=judged.clock.now())
-    directives.recompute(judged.context, ScriptedProvider(400.0))
-    with judged.context.database.transaction() as connection:
-        directives.ensure_mixes(judged.context, connection, TENANT, MODEL, ["default"])
-    assert judged.rows("SELECT probabilities[2] > 0.5 FROM directive_mixes ORDER BY created_at DESC LIMIT 1") == [True]
+NEWEST = "SELECT probabilities FROM directive_mixes ORDER BY created_at DESC, id LIMIT 1"
+
+
+def fallen(desk: Desk) -> None:
+    """A level that is in use, and fresh verdicts that all speak against it."""
+    desk.expect(HOURS)
+    desk.measure(level=0)
+    desk.measure(level=1, energy_j=1000.0, device_s=1.0)
+    desk.see()
+    with desk.context.database.transaction() as connection:
+        store_verdicts(connection, wins=250, losses=150, level=1, created_at=desk.clock.now())
+        directives.ensure_mixes(desk.context, connection, TENANT, MODEL, ["default"])
+    assert desk.rows(NEWEST)[0][1] > 0.5
+    desk.clock.advance(minutes=1)
+    with desk.context.database.transaction() as connection:
+        store_verdicts(connection, losses=29, level=1, created_at=desk.clock.now())
+    desk.dispatcher.take_all()
+
+
+def test_a_drop_needs_neither_the_broker_nor_a_carbon_intensity_to_be_rolled_back(judged: Desk) -> None:
+    fallen(judged)
+    judged.clock.advance(hours=12)
+    judged.dispatcher.away = True
+    assert "no recent carbon intensity is known" in rounds.consider(judged.context)
+    assert judged.rows(NEWEST) == [[1.0, 0.0, 0.0]]
+    # Said once, and not again at every tick.
     judged.clock.advance(minutes=1)
-    with judged.context.database.transaction() as connection:
-        store_verdicts(connection, losses=29, level=1, created_at=judged.clock.now())
-    judged.dispatcher.take_all()
+    rounds.consider(judged.context)
+    assert judged.rows("SELECT kind FROM events") == ["quality_drop"]
+    directives.recompute(judged.context, ScriptedProvider(knows=False))
+    assert judged.rows(NEWEST) == [[1.0, 0.0, 0.0]]
+
+
+def test_a_webhook_is_told_of_what_happened_until_it_has_heard(desks: Desks) -> None:
+    told: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        told.append(asked)
+        return Answer(status=503 if len(told) == 1 else 200)
+
+    with serving(answer) as url:
+        desk = desks.desk(judge="engine", webhook_url=url)
+        fallen(desk)
+        rounds.consider(desk.context)
+        for _ in range(4):
+            webhook.tell(desk.context)
+    assert [asked.headers["webhook-id"] for asked in told] == [told[0].headers["webhook-id"]] * 2
+    sent = json.loads(told[1].body)
+    assert (sent["type"], sent["data"]["workload"], sent["data"]["level"]) == ("quality_drop", "default", 1)
+    assert "have become worse" in sent["data"]["message"]
+
+
+def test_a_webhook_that_comes_late_is_not_told_of_the_past(desks: Desks) -> None:
+    fallen(desks.desk(judge="engine"))
+    rounds.consider(desks.desk(judge="engine").context)
+    desks.clock.advance(hours=25)
+    told: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        told.append(asked)
+        return Answer()
+
+    with serving(answer) as url:
+        webhook.tell(desks.desk(judge="engine", webhook_url=url).context)
+    assert told == []
+
+
+def test_events_are_counted_for_prometheus(api: Api, desk: Desk) -> None:
+    assert 'sprout_events_total{kind="quality_drop"} 0.0' in api("GET", "/metrics").text
+    fallen(desk)
+    rounds.consider(desk.context)
+    assert 'sprout_events_total{kind="quality_drop"} 1.0' in api("GET", "/metrics").text
+
+
+def test_answers_that_become_worse_are_rolled_back(judged: Desk) -> None:
+    fallen(judged)
     rounds.consider(judged.context)
     (event,) = quality_report.report(judged.context, TENANT)["events"]
     assert event["kind"] == "quality_drop"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from app.domain.judging import Comparison, Kind, Opinion
+from app.domain.judging import REFERENCE, Comparison, Kind, Opinion
 from app.domain.reference import better
 
 
 class ReferenceJudge:
     """Asks nobody: see `app.domain.reference`."""
 
-    name = "reference"
+    name = REFERENCE
     model = ""
     kind = Kind.CORRECTNESS
     heeds_order = False
