@@ -89,6 +89,13 @@ def current(connection: Connection, settings: Settings, zone: str, now: datetime
     )
 
 
+def past(connection: Connection, settings: Settings, zone: str, now: datetime) -> Sequence[float]:
+    """gCO2eq/kWh of the known hours of the past 30 days, up to the present one."""
+    hour = hour_of(now)
+    points = intensity.between(connection, zone, settings.basis, hour - PAST, hour + HOUR)
+    return [point.intensity_g_per_kwh for point in points]
+
+
 def as_figure(point: IntensityPoint, now: datetime) -> Figure:
     """A stored hour as a figure for the present one."""
     if hour_of(point.start) < hour_of(now):

@@ -19,10 +19,9 @@ from app.domain.judging import Kind
 from app.domain.policy import Known, Observation
 from app.domain.preference import EVEN, PAPER_PRIOR, Prior, Quality, Tally, from_tally, stratified
 from app.domain.profile import Profile, of_floors
-from app.domain.units import hour_of
 from app.domain.workload import floor_of
-from app.services import deployment
-from app.services.intensity import PAST, STALE_INTENSITY, Figure, age_hours, as_figure, known
+from app.services import deployment, evidence
+from app.services.intensity import PAST, STALE_INTENSITY, Figure, age_hours, as_figure, known, past
 from app.settings import Settings
 from app.store import intensity, profiles, verdicts
 
@@ -80,13 +79,11 @@ def look(
     if figure is None:
         last = intensity.latest(connection, zone, settings.basis, now)
         figure = as_figure(last, now) if last else None
-    hour = hour_of(now)
-    past = intensity.between(connection, zone, settings.basis, hour - PAST, hour + HOUR)
     return Situation(
         zone=zone,
         figure=figure,
         age_h=age_hours(figure.start, now) if figure else 0,
-        past=[earlier.intensity_g_per_kwh for earlier in past],
+        past=past(connection, settings, zone, now),
         workloads=_workloads(connection, settings, model, tenant, sorted(names), now),
     )
 
@@ -95,17 +92,14 @@ def _workloads(
     connection: Connection, settings: Settings, model: str, tenant: str, names: Sequence[str], now: datetime
 ) -> Sequence[Known]:
     belief = prior(settings)
-    fingerprint = deployment.fingerprints(connection, settings, model)
-
-    def counted(kind: Kind) -> Mapping[tuple[str, int], Tally]:
-        half_life_s = settings.verdict_half_life_s
-        return corrected(
-            verdicts.counted(connection, tenant, model, fingerprint, kind=kind, now=now, half_life_s=half_life_s)
-        )
-
-    qualities = _qualities(names, counted(Kind.PREFERENCE), settings.levels, belief)
-    correctness = _qualities(names, counted(Kind.CORRECTNESS), settings.levels, None)
-    ratios = verdicts.length_ratios(connection, tenant, model, fingerprint)
+    preferences, correct = (
+        corrected(evidence.counted(connection, settings, tenant, model, kind, now))
+        for kind in (Kind.PREFERENCE, Kind.CORRECTNESS)
+    )
+    qualities = _qualities(names, preferences, settings.levels, belief)
+    correctness = _qualities(names, correct, settings.levels, None)
+    fingerprints = deployment.fingerprints(connection, settings, model)
+    ratios = verdicts.length_ratios(connection, tenant, model, fingerprints)
     known = _Profiles(profiles.all_of(connection, tenant, model))
     traffic = profiles.traffic(connection, tenant, model, now - PAST)
     # Without any weight in its floor the mix of a new stratum would be left to chance.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,13 +11,11 @@ from sqlalchemy import Connection
 
 from app.domain.attribution import Use
 from app.domain.directive import L0
-from app.domain.judging import Kind
 from app.domain.sampling import allocate
 from app.domain.trigger import Opening
-from app.domain.workload import floor_of
-from app.services import deployment, intensity, judging
+from app.services import evidence, judging
 from app.services.context import Context
-from app.store import candidates, profiles, rounds, samples, verdicts
+from app.store import candidates, profiles, rounds, samples
 from app.store.candidates import Candidates
 from app.store.database import TENANT
 from app.store.ids import new_id
@@ -78,7 +75,7 @@ def open_round(
     number = min(int(budget_g / each_g) if each_g else MOST_PER_ROUND, MOST_PER_ROUND)
     if number < 1:
         return None, f"the budget has grown to {budget_g:.3g} g, and a prompt takes about {each_g:.3g} g"
-    known = _per_workload(context, _counts(context, connection, model))
+    known = evidence.per_workload(context, connection, TENANT, model)
     wanted = allocate(number, shares=shares, verdicts=known, available=shares)
     reason, passes_gate = (WORSE, True) if forced else (opening, opening.forced)
     return _add(connection, among, wanted, budget_g=budget_g, reason=reason, forced=passes_gate, now=now), ""
@@ -112,15 +109,6 @@ def _add(
     return found
 
 
-def _per_workload(context: Context, counts: Mapping[tuple[str, int], float]) -> Mapping[str, float]:
-    """Verdicts on a level of each workload, on average over the levels."""
-    others = max(context.settings.levels - 1, 1)
-    known: dict[str, float] = {}
-    for (name, _), number in counts.items():
-        known[name] = known.get(name, 0.0) + number / others
-    return known
-
-
 def _sample_g(context: Context, connection: Connection, model: str, hour: Hour) -> float:
     """Expected gCO2eq of a prompt that is answered at all levels and judged: as in the past, else by profiles."""
     use = samples.mean_use(connection, TENANT, model)
@@ -131,34 +119,3 @@ def _sample_g(context: Context, connection: Connection, model: str, hour: Hour) 
     return context.hardware.price(
         energy_j=use.energy_j, device_s=use.device_s, intensity_g_per_kwh=hour.intensity_g_per_kwh
     ).total_g
-
-
-def thinnest(context: Context, connection: Connection, model: str) -> float:
-    """The fewest verdicts that a level of a workload with traffic has; without end where there is no traffic."""
-    counts = _counts(context, connection, model)
-    seen = profiles.traffic(connection, TENANT, model, context.clock.now() - intensity.PAST)
-    floors: dict[str, dict[int, float]] = {floor_of(name): {} for name in seen}
-    for (name, level), number in counts.items():
-        if floor_of(name) in floors:
-            levels = floors[floor_of(name)]
-            levels[level] = levels.get(level, 0.0) + number
-    others = range(L0 + 1, context.settings.levels)
-    return min((levels.get(level, 0.0) for levels in floors.values() for level in others), default=math.inf)
-
-
-def _counts(context: Context, connection: Connection, model: str) -> Mapping[tuple[str, int], float]:
-    """Verdicts that count, per workload and level."""
-    settings = context.settings
-    found = verdicts.counted(
-        connection,
-        TENANT,
-        model,
-        deployment.fingerprints(connection, settings, model),
-        kind=Kind.PREFERENCE,
-        now=context.clock.now(),
-        half_life_s=settings.verdict_half_life_s,
-    )
-    counts: dict[tuple[str, int], float] = {}
-    for each in found:
-        counts[each.workload, each.level] = counts.get((each.workload, each.level), 0.0) + each.tally.verdicts
-    return counts

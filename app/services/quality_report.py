@@ -15,11 +15,11 @@ from app.domain.bias import Counted, biases, corrected
 from app.domain.judging import Kind
 from app.domain.preference import PSEUDO_VERDICTS, Tally
 from app.domain.workload import floor_of
-from app.services import deployment, intensity
+from app.services import evidence, intensity
 from app.services.context import Context
 from app.services.deployment import CHANGED
 from app.services.drift import DROPPED
-from app.store import events, rounds, samples, savings, verdicts
+from app.store import events, rounds, samples, savings
 
 ROUNDS_SHOWN = 20
 EVENTS_SHOWN = 20
@@ -59,12 +59,7 @@ def report(context: Context, tenant: str, model: str | None = None) -> Mapping[s
     settings, now = context.settings, context.clock.now()
     name = model or settings.home_model
     with context.database.transaction() as connection:
-        fingerprints = deployment.fingerprints(connection, settings, name)
-        half_life_s = settings.verdict_half_life_s
-        counted = {
-            kind: verdicts.counted(connection, tenant, name, fingerprints, kind=kind, now=now, half_life_s=half_life_s)
-            for kind in Kind
-        }
+        counted = {kind: evidence.counted(connection, settings, tenant, name, kind, now) for kind in Kind}
         decision = next(iter(rounds.decisions(connection, tenant, name)), None)
         return {
             "model": name,

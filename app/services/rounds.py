@@ -18,11 +18,10 @@ from app.domain.policy import FEWEST_VERDICTS
 from app.domain.trigger import ENOUGH, PAPER_LONGEST_IDLE_H, Opening, Trigger, gate_is_open
 from app.domain.units import hour_of
 from app.ports import Task
-from app.services import capacity, drift, forecasts, intensity, judging
+from app.services import capacity, drift, evidence, forecasts, intensity, judging
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_round
-from app.services.opening import WORSE, Hour, open_round, thinnest
-from app.store import intensity as stored_intensity
+from app.services.opening import WORSE, Hour, open_round
 from app.store import rounds as stored
 from app.store import samples, verdicts
 from app.store.database import TENANT
@@ -72,14 +71,12 @@ def _cleanest(context: Context, connection: Connection, model: str, now: datetim
     if not figures:
         return None
     best = min(figures, key=lambda figure: figure.intensity_g_per_kwh)
-    hour = hour_of(now)
-    past = stored_intensity.between(connection, best.zone, settings.basis, hour - intensity.PAST, hour + HOUR)
     ahead = forecasts.expected(connection, settings, best.zone, now)
     return Hour(
         zone=best.zone,
         intensity_g_per_kwh=best.intensity_g_per_kwh,
-        past=[point.intensity_g_per_kwh for point in past] or [best.intensity_g_per_kwh],
-        ahead=[point.intensity_g_per_kwh for point in ahead if point.start > hour],
+        past=intensity.past(connection, settings, best.zone, now) or [best.intensity_g_per_kwh],
+        ahead=[point.intensity_g_per_kwh for point in ahead if point.start > hour_of(now)],
     )
 
 
@@ -125,26 +122,26 @@ def _open_round(
     if since is None:
         return None, "nothing has been served yet"
     idle_h = int((now - since) / HOUR)
+    fewest = evidence.thinnest(context, connection, TENANT, model)
     if newest is not None:
         over = _over(context, connection, newest)
         if over:
             stored.close(connection, newest.id, now)
             return None, f"the last round ended: {over}"
-        if newest.forced and newest.reason == Opening.BARE and thinnest(context, connection, model) >= FEWEST_VERDICTS:
+        if newest.forced and newest.reason == Opening.BARE and fewest >= FEWEST_VERDICTS:
             stored.hold(connection, newest.id)
             newest = replace(newest, forced=False)
         if not newest.forced and (dropped or idle_h >= PAPER_LONGEST_IDLE_H):
             stored.force(connection, newest.id, WORSE if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
-    verdicts_there = thinnest(context, connection, model)
     opening = Trigger().opening(
         idle_h=idle_h,
         intensity=hour.intensity_g_per_kwh,
         past=hour.past,
         forecast=hour.ahead,
-        urgent=verdicts_there < ENOUGH,
-        bare=verdicts_there < FEWEST_VERDICTS,
+        urgent=fewest < ENOUGH,
+        bare=fewest < FEWEST_VERDICTS,
     )
     if opening is Opening.NO and not dropped:
         return None, f"the last round is {idle_h} h ago, and a cleaner hour is worth waiting for"
