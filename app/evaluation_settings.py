@@ -1,4 +1,4 @@
-"""The part of the settings that is about measuring the quality of answers."""
+"""The part of the settings that is about measuring what levels are worth and what they save."""
 
 from __future__ import annotations
 
