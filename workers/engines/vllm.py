@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ class VllmEngine(StreamingEngine):
         self._overrides = dict(options or {})
         self._client: AsyncLLM | None = None
         self._serving: ServingLayer | None = None
-        self._core: psutil.Process | None = None
+        self._core: Sequence[psutil.Process] = ()
         self._core_busy_s = 0.0
         self._progress = VllmProgress(self._states, lambda key, tokens: self.tally.reach(key, tokens))
         super().__init__(name="vllm-engine", slots=max_num_seqs, ahead=max_num_seqs)
@@ -114,7 +114,10 @@ class VllmEngine(StreamingEngine):
         except Exception as exc:
             raise EngineFailed(f"vLLM could not start {self._options['model']}: {exc}. Its log says why.") from exc
         if self._on_cpu:
-            self._core = psutil.Process(_core_pid(self._client))
+            self._core = _with_children(_core_pid(self._client))
+        # What vLLM brought lives as long as this process: no collection need look at it while answers wait.
+        gc.collect()
+        gc.freeze()
 
     async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -151,11 +154,10 @@ class VllmEngine(StreamingEngine):
 
     def busy_s(self) -> float:
         """With a GPU, seconds with at least one request running; else CPU seconds of the engine core per core."""
-        if self._core is None:
+        if not self._core:
             return super().busy_s()
         try:
-            processes = [self._core, *self._core.children(recursive=True)]
-            spent_s = sum(sum(process.cpu_times()[:2]) for process in processes)
+            spent_s = sum(sum(process.cpu_times()[:2]) for process in self._core)
         except psutil.NoSuchProcess:
             return self._core_busy_s
         self._core_busy_s = max(self._core_busy_s, spent_s / _usable_cores())
@@ -168,6 +170,12 @@ def _usable_cores() -> int:
 
 def _core_pid(client: AsyncLLM) -> int:
     return int(client.engine_core.resources.engine_manager.processes[0].pid)
+
+
+def _with_children(pid: int) -> Sequence[psutil.Process]:
+    """The engine core and, with tensor parallelism, its workers: all there once it answers."""
+    core = psutil.Process(pid)
+    return [core, *core.children(recursive=True)]
 
 
 def _prepare_environment(model: str) -> None:
