@@ -44,8 +44,8 @@ from app.simulation.partition import Partition, Workloads, partition
 from app.simulation.replay import Month, replay
 
 TRAFFIC = (1_000, 10_000, 100_000)
-DRAWN = 10
-"""Requests that may be judged in the population, for every one that was recorded."""
+DRAWN = 30
+"""Requests that may be judged in the population, for every one that was recorded: more than any month judges."""
 
 SWEEP = np.linspace(0.0, MOST_XI, 51)
 """xi of who knows."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.domain.arrays import Floats
+from app.domain.arrays import Floats, Ints
+from app.domain.directive import L0
 from app.domain.footprint import Hardware
 from app.domain.policy import FEWEST_VERDICTS, Observation, Policy
 from app.domain.trigger import ENOUGH, Opening, Trigger, gate_is_open
@@ -107,7 +109,9 @@ def replay(
         mixes[hour] = [decided[name] for name in names]
         if conditions.budget > 0:
             served_g = bill.grams(traffic, mixes[hour], past[-1]).sum() * conditions.requests_per_hour
-            evaluator.hour(hour, past, traffic, float(served_g))
+            # The class with the least of it limits a sample in which all classes of a workload have their share.
+            at_l0 = np.where(recent > 0, mixes[hour, :, L0], 1.0).min(axis=1) * traffic
+            evaluator.hour(hour, past, traffic, float(served_g), at_l0 * conditions.requests_per_hour)
     requests = month.traffic * conditions.requests_per_hour
     return bill.settle(arrived=requests, served=requests, mixes=mixes, intensity=month.now, evaluation=evaluator.so_far)
 
@@ -131,13 +135,24 @@ class _Evaluator:
     conditions: Conditions
     rng: np.random.Generator
     last: int = 0
-    served_since_g: float = 0.0
+    budget_g: float = 0.0
+    """What a round may emit now, from what was served since the last one."""
+    answered: Floats = field(init=False)
+    """W: requests since the last round that were served at L0, as many as make a uniform sample of the workload: L0 has
+    answered them, and only the other levels have to."""
     so_far: Evaluation = field(default_factory=Evaluation)
     open: _Round | None = None
 
-    def hour(self, hour: int, past: Floats, traffic: Floats, served_g: float) -> None:
-        """What evaluation does at the end of an hour in which `served_g` grams were served."""
-        self.served_since_g += served_g
+    def __post_init__(self) -> None:
+        self.answered = np.zeros(len(self.book.recording.workloads))
+
+    def hour(self, hour: int, past: Floats, traffic: Floats, served_g: float, at_l0: Floats) -> None:
+        """What evaluation does at the end of an hour in which `served_g` grams were served.
+
+        `at_l0`, of each workload, are the requests that add to `answered`.
+        """
+        self.budget_g += self.conditions.budget * served_g
+        self.answered += at_l0
         intensity = float(past[-1])
         thinnest = self.book.thinnest(traffic, hour)
         opening = self.conditions.trigger.opening(
@@ -153,24 +168,36 @@ class _Evaluator:
             self._drain(hour, intensity, traffic)
 
     def _drain(self, hour: int, intensity: float, traffic: Floats) -> None:
-        """Answer and judge as many prompts, at every level, as the budget allows."""
-        grams = self._grams(np.arange(len(self.book.recording)), intensity)
-        budget = self.conditions.budget * self.served_since_g
-        number = min(int(budget / grams.mean()), self.conditions.most_per_round, len(grams))
+        """Answer and judge as many prompts, at every level that has not answered them, as the budget allows."""
+        everything = self._grams(np.arange(len(self.book.recording)), intensity)
+        number = min(int(self.budget_g / everything[:, 1:].sum(axis=1).mean()), self.conditions.most_per_round)
         rows = self.book.sample(max(number, 1), traffic, hour, self.rng)
-        affordable = rows[np.cumsum(self._grams(rows, intensity)) <= budget]
+        grams = np.where(self._has_answer(rows), everything[rows, 1:].sum(axis=1), everything[rows].sum(axis=1))
+        is_paid_for = np.cumsum(grams) <= self.budget_g
+        affordable = rows[is_paid_for]
         if len(rows) and not len(affordable):
             return  # The round stays open until the budget has grown to a prompt.
         self.book.judge(affordable, hour)
+        spent_g = float(grams[is_paid_for].sum())
         self.so_far = Evaluation(
-            grams=self.so_far.grams + float(self._grams(affordable, intensity).sum()),
+            grams=self.so_far.grams + spent_g,
             verdicts=self.so_far.verdicts + len(affordable),
             hours=(*self.so_far.hours, hour) if len(affordable) else self.so_far.hours,
         )
-        self.last, self.served_since_g, self.open = hour, 0.0, None
+        self.last, self.budget_g, self.open = hour, 0.0, None
+        self.answered[:] = 0.0
 
-    def _grams(self, rows: np.ndarray, intensity: float) -> Floats:
-        """What it takes to answer each request at every level. The judge is remote: its energy is unknown."""
+    def _has_answer(self, rows: Ints) -> NDArray[np.bool_]:
+        """Which of `rows` stand for requests that were served at L0: as many of each workload as there were."""
+        workload = self.book.recording.workload[rows]
+        place = np.empty(len(rows))
+        for each in range(len(self.answered)):
+            own = np.flatnonzero(workload == each)
+            place[own] = np.arange(len(own))
+        return np.asarray(place < np.floor(self.answered)[workload])
+
+    def _grams(self, rows: Ints, intensity: float) -> Floats:
+        """What it takes to answer each request at each level. The judge is remote: its energy is unknown."""
         recording, hardware = self.book.recording, self.conditions.hardware
-        operational = recording.energy_j[rows].sum(axis=1) / JOULES_PER_KWH * hardware.pue * intensity
-        return np.asarray(operational + recording.device_s[rows].sum(axis=1) * hardware.embodied_g_per_device_s)
+        operational = recording.energy_j[rows] / JOULES_PER_KWH * hardware.pue * intensity
+        return np.asarray(operational + recording.device_s[rows] * hardware.embodied_g_per_device_s)

@@ -8,12 +8,16 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Float, Select, Text, and_, cast, func, insert, literal, or_, select
 
 from app.domain.batch import EVALUATION_KEY, OPT_OUT
+from app.domain.directive import L0
 from app.domain.request import REFERENCE_KEY
 from app.store.quality import evaluation_samples
 from app.store.tables import batches, requests, results
+
+TINY = 1e-300
+"""Of which there is a logarithm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ def _eligible(among: Candidates) -> Select[Any]:
         func.coalesce(batches.c.metadata[EVALUATION_KEY].astext, "") != OPT_OUT,
         ~taken,
     ]
-    query = select(results.c.batch_id, results.c.line, results.c.workload, results.c.level).join(
+    query = select(results.c.batch_id, results.c.line, results.c.workload, results.c.level, results.c.probability).join(
         batches, batches.c.id == results.c.batch_id
     )
     if among.with_reference:
@@ -67,12 +71,21 @@ def traffic(connection: Connection, among: Candidates) -> Mapping[str, int]:
 
 
 def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Mapping[str, int], now: datetime) -> int:
-    """Add a uniform sample of each workload to a round; returns how many. The same round draws the same."""
+    """Add a sample of each workload to a round; returns how many. The same round draws the same.
+
+    Requests that were served at L0 come first: every level is compared with L0, whose answer takes the most to give.
+    One that was served at L0 with probability p stands for 1/p requests, and is drawn by that weight, so that the
+    sample is one of the workload, not of the hours in which much was served at L0 (weighted sampling by exponential
+    keys: Efraimidis and Spirakis 2006).
+    """
     found = _eligible(among).where(results.c.workload.in_(list(wanted))).subquery()
     seed = int.from_bytes(blake2b(round_id.encode(), digest_size=8).digest(), signed=True)
     key = func.concat(found.c.batch_id, "/", found.c.line)
+    # The hash is spread evenly over 64 bits.
+    even = func.greatest(cast(func.hashtextextended(key, seed), Float) / 2.0**64 + 0.5, TINY)
     place = func.row_number().over(
-        partition_by=found.c.workload, order_by=(func.hashtextextended(key, seed), found.c.batch_id, found.c.line)
+        partition_by=found.c.workload,
+        order_by=(found.c.level != L0, -func.ln(even) * found.c.probability, found.c.batch_id, found.c.line),
     )
     ranked = select(found, place.label("place")).subquery()
     chosen = or_(*(and_(ranked.c.workload == name, ranked.c.place <= count) for name, count in wanted.items()))

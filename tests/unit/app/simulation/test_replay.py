@@ -179,7 +179,7 @@ def test_rounds_never_take_more_than_their_share_of_what_was_served(
         assert outcome.evaluation_g <= 0.01 * outcome.served_g.sum()
         spent.append(outcome.evaluation_g)
     assert spent == sorted(spent)
-    assert (spent[-1] > 0) == (requests_per_hour > 1)
+    assert spent[-1] > 0
 
 
 def evaluator(conditions: Conditions, recording: Recording = FIT) -> tuple[_Evaluator, EvidenceBook]:
@@ -191,13 +191,14 @@ PAST = np.full(48, 200.0)
 DIRTY, CLEAN = np.append([100.0, 300.0] * 24, 290.0), np.append([100.0, 300.0] * 24, 150.0)
 """Their last hour is above and below their mean."""
 TRAFFIC = np.array([0.5, 0.5])
+NONE_AT_L0 = np.zeros(2)
 
 
 @given(served=st.lists(st.floats(0, 1e4), min_size=1, max_size=100), asked_again_h=st.sampled_from([0.0, 10.0, 720.0]))
 def test_the_budget_holds_after_every_hour(served: Sequence[float], asked_again_h: float) -> None:
     rounds, _ = evaluator(Conditions(asked_again_h=asked_again_h))
     for hour, served_g in enumerate(served):
-        rounds.hour(hour, PAST, TRAFFIC, served_g)
+        rounds.hour(hour, PAST, TRAFFIC, served_g, NONE_AT_L0)
         assert rounds.so_far.grams <= 0.01 * sum(served[: hour + 1]) + 1e-9
 
 
@@ -208,16 +209,28 @@ def price_of_a_prompt() -> float:
 
 def test_a_round_costs_what_answering_its_prompts_at_every_level_does() -> None:
     rounds, book = evaluator(Conditions())
-    rounds.hour(1, PAST, TRAFFIC, 1e9)
+    rounds.hour(1, PAST, TRAFFIC, 1e9, NONE_AT_L0)
     assert rounds.so_far.verdicts == len(FIT) == (book.judged_at == 1).sum()
     assert rounds.so_far.grams == pytest.approx(len(FIT) * price_of_a_prompt())
+
+
+@pytest.mark.parametrize("at_l0", [(40.9, 40.0), (40.0, 0.9)])
+def test_what_l0_has_answered_is_not_paid_for_and_used_once(at_l0: tuple[float, float]) -> None:
+    rounds, _ = evaluator(Conditions(asked_again_h=0.0))
+    rounds.hour(1, PAST, TRAFFIC, 1e9, np.array(at_l0))
+    spared = FIT.workload == 0 if at_l0[1] < 1 else np.ones(len(FIT), dtype=bool)
+    spared_g = sum(grams(FIT.energy_j[row, 0], FIT.device_s[row, 0], 200.0) for row in np.flatnonzero(spared))
+    first = rounds.so_far.grams
+    assert first == pytest.approx(len(FIT) * price_of_a_prompt() - spared_g)
+    rounds.hour(10, PAST, TRAFFIC, 1e9, NONE_AT_L0)
+    assert rounds.so_far.grams - first == pytest.approx(len(FIT) * price_of_a_prompt())
 
 
 def test_a_small_service_saves_up_for_its_first_round() -> None:
     rounds, book = evaluator(Conditions())
     hourly = 100 * price_of_a_prompt() / 20
     for hour in range(100):
-        rounds.hour(hour, PAST, TRAFFIC, hourly)
+        rounds.hour(hour, PAST, TRAFFIC, hourly, NONE_AT_L0)
         if hour < 5:
             assert rounds.so_far.rounds == 0
     assert rounds.so_far.rounds >= 3
@@ -226,14 +239,14 @@ def test_a_small_service_saves_up_for_its_first_round() -> None:
 
 def test_a_round_has_no_more_prompts_than_allowed() -> None:
     rounds, _ = evaluator(Conditions(most_per_round=7))
-    rounds.hour(1, PAST, TRAFFIC, 1e9)
+    rounds.hour(1, PAST, TRAFFIC, 1e9, NONE_AT_L0)
     assert rounds.so_far.verdicts == 7
 
 
 def test_rounds_follow_each_other_while_evidence_is_thin() -> None:
     rounds, book = evaluator(Conditions(most_per_round=10))
     for hour in range(20):
-        rounds.hour(hour, PAST, TRAFFIC, 1e9)
+        rounds.hour(hour, PAST, TRAFFIC, 1e9, NONE_AT_L0)
     # The first eight hours judge all 80.
     assert np.bincount(book.judged_at.astype(int)).tolist() == [0] + [10] * 8
     assert rounds.so_far.verdicts == 80
@@ -251,11 +264,11 @@ def test_the_papers_policies_ask_anew_and_ours_pools() -> None:
 @pytest.mark.parametrize(("clean_at", "second"), [(50, 50), (100, 73)])
 def test_an_open_round_waits_for_a_clean_hour_unless_it_is_forced(clean_at: int, second: int) -> None:
     rounds, book = evaluator(Conditions(most_per_round=80))
-    rounds.hour(1, PAST, TRAFFIC, 1e9)
+    rounds.hour(1, PAST, TRAFFIC, 1e9, NONE_AT_L0)
     book.asked_again_h = 0.0
     waited = 0
     for hour in range(2, second + 1):
-        rounds.hour(hour, DIRTY if hour != clean_at else CLEAN, TRAFFIC, 1e9)
+        rounds.hour(hour, DIRTY if hour != clean_at else CLEAN, TRAFFIC, 1e9, NONE_AT_L0)
         waited += rounds.open is not None
     assert (rounds.so_far.hours, rounds.last) == ((1, second), second)
     assert waited > 10
@@ -266,9 +279,9 @@ LARGE = a_recording([0, 1] * 400, [0, 1, 2, 0, 1] * 160)
 
 def test_an_urgent_round_opens_at_once_and_waits_for_the_gate() -> None:
     rounds, _ = evaluator(Conditions(most_per_round=200), LARGE)
-    rounds.hour(1, DIRTY, TRAFFIC, 1e9)
+    rounds.hour(1, DIRTY, TRAFFIC, 1e9, NONE_AT_L0)
     for hour in range(2, 30):
-        rounds.hour(hour, DIRTY if hour < 20 else CLEAN, TRAFFIC, 1e9)
+        rounds.hour(hour, DIRTY if hour < 20 else CLEAN, TRAFFIC, 1e9, NONE_AT_L0)
         assert (rounds.open is not None) == (hour < 20)
     # 200 in the first hour, when nothing is known, and once it is clean as many as make 300 of each; the first have
     # faded a little by then.
@@ -279,14 +292,14 @@ def test_an_urgent_round_opens_at_once_and_waits_for_the_gate() -> None:
 def test_an_urgent_round_that_finds_no_clean_hour_is_forced() -> None:
     rounds, _ = evaluator(Conditions(most_per_round=200), LARGE)
     for hour in range(1, 100):
-        rounds.hour(hour, DIRTY, TRAFFIC, 1e9)
+        rounds.hour(hour, DIRTY, TRAFFIC, 1e9, NONE_AT_L0)
     assert rounds.so_far.hours == (1, 73)
 
 
 def test_while_a_workload_is_bare_rounds_wait_for_no_gate() -> None:
     rounds, book = evaluator(Conditions(most_per_round=20), LARGE)
     for hour in range(1, 10):
-        rounds.hour(hour, DIRTY, TRAFFIC, 1e9)
+        rounds.hour(hour, DIRTY, TRAFFIC, 1e9, NONE_AT_L0)
     # Of the 30 of either workload that three rounds judge, a little has faded.
     assert rounds.so_far.hours == (1, 2, 3, 4)
     assert np.bincount(LARGE.workload[book.judged_at > 0]).tolist() == [40, 40]
