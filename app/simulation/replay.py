@@ -110,8 +110,8 @@ def replay(
         if conditions.budget > 0:
             served_g = bill.grams(traffic, mixes[hour], past[-1]).sum() * conditions.requests_per_hour
             # The class with the least of it limits a sample in which all classes of a workload have their share.
-            at_l0 = np.where(recent > 0, mixes[hour, :, L0], 1.0).min(axis=1) * traffic
-            evaluator.hour(hour, past, traffic, float(served_g), at_l0 * conditions.requests_per_hour)
+            at_l0 = np.where(recent > 0, mixes[hour, :, L0], 1.0).min(axis=1)
+            evaluator.hour(hour, past, traffic, float(served_g), at_l0)
     requests = month.traffic * conditions.requests_per_hour
     return bill.settle(arrived=requests, served=requests, mixes=mixes, intensity=month.now, evaluation=evaluator.so_far)
 
@@ -137,22 +137,29 @@ class _Evaluator:
     last: int = 0
     budget_g: float = 0.0
     """What a round may emit now, from what was served since the last one."""
-    answered: Floats = field(init=False)
-    """W: requests since the last round that were served at L0, as many as make a uniform sample of the workload: L0 has
-    answered them, and only the other levels have to."""
+    requests: Floats = field(init=False)
+    """W: since the last round."""
+    at_l0: Floats = field(init=False)
+    """W: the least share of them that was served at L0, in any hour and class. So many L0 has answered that make a
+    uniform sample of the workload; only the other levels have to."""
     so_far: Evaluation = field(default_factory=Evaluation)
     open: _Round | None = None
 
     def __post_init__(self) -> None:
-        self.answered = np.zeros(len(self.book.recording.workloads))
+        self._forget_requests()
+
+    def _forget_requests(self) -> None:
+        self.requests = np.zeros(len(self.book.recording.workloads))
+        self.at_l0 = np.ones_like(self.requests)
 
     def hour(self, hour: int, past: Floats, traffic: Floats, served_g: float, at_l0: Floats) -> None:
         """What evaluation does at the end of an hour in which `served_g` grams were served.
 
-        `at_l0`, of each workload, are the requests that add to `answered`.
+        `at_l0` is the least share, in any of its classes, of each workload's requests that were served at L0.
         """
         self.budget_g += self.conditions.budget * served_g
-        self.answered += at_l0
+        self.requests += traffic * self.conditions.requests_per_hour
+        self.at_l0 = np.minimum(self.at_l0, at_l0)
         intensity = float(past[-1])
         thinnest = self.book.thinnest(traffic, hour)
         opening = self.conditions.trigger.opening(
@@ -185,16 +192,16 @@ class _Evaluator:
             hours=(*self.so_far.hours, hour) if len(affordable) else self.so_far.hours,
         )
         self.last, self.budget_g, self.open = hour, 0.0, None
-        self.answered[:] = 0.0
+        self._forget_requests()
 
     def _has_answer(self, rows: Ints) -> NDArray[np.bool_]:
         """Which of `rows` stand for requests that were served at L0: as many of each workload as there were."""
         workload = self.book.recording.workload[rows]
         place = np.empty(len(rows))
-        for each in range(len(self.answered)):
+        for each in range(len(self.requests)):
             own = np.flatnonzero(workload == each)
             place[own] = np.arange(len(own))
-        return np.asarray(place < np.floor(self.answered)[workload])
+        return np.asarray(place < np.floor(self.requests * self.at_l0)[workload])
 
     def _grams(self, rows: Ints, intensity: float) -> Floats:
         """What it takes to answer each request at each level. The judge is remote: its energy is unknown."""

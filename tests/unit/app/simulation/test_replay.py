@@ -214,11 +214,14 @@ def test_a_round_costs_what_answering_its_prompts_at_every_level_does() -> None:
     assert rounds.so_far.grams == pytest.approx(len(FIT) * price_of_a_prompt())
 
 
-@pytest.mark.parametrize("at_l0", [(40.9, 40.0), (40.0, 0.9)])
+@pytest.mark.parametrize("at_l0", [(1.0, 0.5), (0.5, 0.0)])
 def test_what_l0_has_answered_is_not_paid_for_and_used_once(at_l0: tuple[float, float]) -> None:
-    rounds, _ = evaluator(Conditions(asked_again_h=0.0))
-    rounds.hour(1, PAST, TRAFFIC, 1e9, np.array(at_l0))
-    spared = FIT.workload == 0 if at_l0[1] < 1 else np.ones(len(FIT), dtype=bool)
+    rounds, _ = evaluator(
+        Conditions(asked_again_h=0.0, requests_per_hour=160)
+    )  # 80 of each workload, of which 40 are known
+    rounds.hour(0, PAST, TRAFFIC, 0.0, np.array(at_l0))
+    rounds.hour(1, PAST, TRAFFIC, 1e9, np.ones(2))
+    spared = FIT.workload == 0 if at_l0[1] == 0 else np.ones(len(FIT), dtype=bool)
     spared_g = sum(grams(FIT.energy_j[row, 0], FIT.device_s[row, 0], 200.0) for row in np.flatnonzero(spared))
     first = rounds.so_far.grams
     assert first == pytest.approx(len(FIT) * price_of_a_prompt() - spared_g)
