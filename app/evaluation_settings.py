@@ -38,7 +38,7 @@ class EvaluationSettings(BaseSettings):
     sample_retention_s: float = Field(
         2_592_000.0, gt=0, description="how long sampled prompts, their answers and judges' replies are kept"
     )
-    webhook_url: str | None = Field(None, description="URL that is told of events, such as a drop in quality")
+    webhook_url: SecretStr | None = Field(None, description="URL that is told of events, such as a drop in quality")
 
     @model_validator(mode="after")
     def _judge_agrees(self) -> EvaluationSettings:

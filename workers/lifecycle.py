@@ -81,7 +81,13 @@ def _remote_judge(settings: Settings) -> Judge:
 
     key = settings.judge_key.get_secret_value() if settings.judge_key else None
     at_once = min(settings.judge_per_minute, MOST_AT_ONCE)
-    server = OpenAIEngine(settings.judge_url or "", api_key=key, concurrency=at_once, model=settings.judge_model)
+    server = OpenAIEngine(
+        settings.judge_url or "",
+        api_key=key,
+        concurrency=at_once,
+        model=settings.judge_model,
+        key_setting="SPROUT_JUDGE_KEY",
+    )
     return ChatJudge(
         server,
         name="openai",

@@ -98,8 +98,7 @@ class Bias:
         if not tally.verdicts or not self.is_believed:
             return Tally()
         above = _score(tally) / tally.verdicts - self.length * longer - 0.5
-        kept = (1 - abs(self.position) / 2) * (1 - abs(self.length))
-        score = min(max(0.5 + above / kept, 0.0), 1.0)
+        score = min(max(0.5 + above / self._kept, 0.0), 1.0)
         verdicts = tally.verdicts * (1 - abs(self.position)) ** 2 * (1 - abs(self.length)) ** 2
         # What was a tie stays one, as far as the score leaves room for it.
         ties = min(tally.ties / tally.verdicts, 2 * score, 2 * (1 - score))
@@ -107,8 +106,20 @@ class Bias:
             wins=(score - ties / 2) * verdicts,
             ties=ties * verdicts,
             losses=(1 - score - ties / 2) * verdicts,
-            common_sd=abs(longer) * self.length_sd / kept,
+            common_sd=abs(longer) * self.length_sd / self._kept,
         )
+
+    def expected(self, win_rate: float, longer: float) -> float | None:
+        """The mean score, 0 to 1, of verdicts of this judge that `corrected` takes for `win_rate`; None if it is not
+        believed."""
+        if not self.is_believed:
+            return None
+        return min(max(0.5 + (win_rate - 0.5) * self._kept + self.length * longer, 0.0), 1.0)
+
+    @property
+    def _kept(self) -> float:
+        """The part that this judge's scores show of what a win rate differs from one half by."""
+        return (1 - abs(self.position) / 2) * (1 - abs(self.length))
 
 
 def corrected(counted: Sequence[Counted]) -> Mapping[tuple[str, int], Tally]:
@@ -123,9 +134,14 @@ def corrected(counted: Sequence[Counted]) -> Mapping[tuple[str, int], Tally]:
         if not tally.verdicts:
             continue
         longer = sum(member.longer * member.tally.verdicts for member in members if member.asked) / tally.verdicts
-        own = tally if judge.partition(":")[0] in TAKEN_AS_THEY_ARE else known[judge].corrected(tally, longer)
+        own = tally if is_taken_as_it_is(judge) else known[judge].corrected(tally, longer)
         found[workload, level] = found.get((workload, level), Tally()) + own
     return found
+
+
+def is_taken_as_it_is(judge: str) -> bool:
+    """`judge` is its kind, and behind a colon its model if it has one."""
+    return judge.partition(":")[0] in TAKEN_AS_THEY_ARE
 
 
 def biases(counted: Sequence[Counted]) -> Mapping[str, Bias]:

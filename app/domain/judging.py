@@ -112,7 +112,11 @@ def _text(content: object) -> str:
         text = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
     else:
         text = str(content or "")
-    # JSON can spell what can be neither stored nor sent: halves of surrogate pairs, and NUL.
+    return storable(text)
+
+
+def storable(text: str) -> str:
+    """Without what JSON can spell, but what can be neither stored nor sent: halves of surrogate pairs, and NUL."""
     return text.encode(errors="replace").decode().replace("\0", "?")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -25,9 +26,9 @@ MOST_WORDS = 5000
 """Of a text that is compared; the time grows with their product."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-_CHOICE = re.compile(r"^\(([A-Z])\):\s*(.+?)\s*$", re.MULTILINE)
+_CHOICE = re.compile(r"^\(([A-Z])\):[ \t]*(\S.*)$", re.MULTILINE)
 _PICKED = re.compile(r"(?:^|[\s(])([A-Z])(?:\)|:|\.(?:\s|$))")
-_LETTER_ALONE = re.compile(r"(?:^|[Aa]nswer(?: is)?:?\s)\W*([A-Z])\W*$", re.MULTILINE)
+_LETTER_ALONE = re.compile(r"(?:^|[Aa]nswer(?: is)?:?\s)\W{0,9}([A-Z])\W{0,9}$", re.MULTILINE)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
 
@@ -85,8 +86,9 @@ def _same_number(reference: str, answer: str) -> bool | None:
     return bool(found) and _value(found[-1]) == _value(wanted[-1])
 
 
-def _value(number: str) -> float:
-    return float(number.replace(",", ""))
+def _value(number: str) -> Decimal:
+    """Exactly: as floats, all numbers of more than 308 digits are the same."""
+    return Decimal(number.replace(",", ""))
 
 
 def _same_choice(choices: dict[str, str], reference: str, answer: str) -> bool | None:

@@ -12,6 +12,13 @@ from collections.abc import Mapping
 
 TRAFFIC_POWER = 2 / 3
 
+MOST_PER_ROUND = 3000
+"""Prompts: what a budget of one percent pays for in a day of 10 000 requests an hour. More would only hold up the next
+round, which knows better where evidence is thin."""
+
+PAPER_PER_ROUND = 1000
+"""Prompts of each round of Li et al., EMNLP 2024."""
+
 
 def allocate(
     number: int, *, shares: Mapping[str, float], verdicts: Mapping[str, float], available: Mapping[str, int]

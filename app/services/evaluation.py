@@ -12,10 +12,10 @@ from datetime import timedelta
 
 from app.domain.errors import EngineFailed, EngineUnavailable, JudgeUnavailable
 from app.ports import Judge
-from app.services import answering, judging
+from app.services import answering, judge_limits, judging
 from app.services.context import Context
 from app.services.generation import Worker
-from app.services.stint import AT_ONCE, Stint, give_back, take
+from app.services.stint import AT_ONCE, FIRST, Stint, give_back, take
 from app.store import rounds, samples, sharing
 
 log = logging.getLogger(__name__)
@@ -56,27 +56,34 @@ def _room(context: Context, worker: Worker, round_id: str) -> int:
             return 0
         newest = next(iter(rounds.decisions(connection, found.tenant_id, found.model)), None)
         is_drained = newest is not None and newest.gate_open and newest.round_id == round_id
-        if not is_drained or judging.overspent(settings, found):
+        if not is_drained or judge_limits.overspent(settings, found):
             return 0
         own = {"place": settings.place, "model": settings.served_name}
         is_busy = not worker.pace.is_idle or sharing.is_waiting(connection, **own, now=now)
         is_starved = found.forced and now - found.opened_at >= LONGEST_GAP
         if is_busy and not is_starved:
             return 0
-        return min(AT_ONCE, samples.progress(connection, round_id).affordable(found))
+        progress = samples.progress(connection, round_id)
+        most = AT_ONCE if progress.judged or progress.failed else FIRST
+        return int(min(most, progress.affordable(found), judge_limits.room(settings, found)))
 
 
 def _run(context: Context, worker: Worker, judges: Sequence[Judge], stint: Stint) -> bool:
-    """Whether the stint came to its end, and the round may go on."""
+    """Whether the stint came to its end, and the round may go on.
+
+    After an error that nobody foresaw, its samples wait for their lease to lapse and count as lost: one that always
+    brings it about fails in the end.
+    """
     try:
-        return answering.answer(context, worker, stint) and judging.judge(context, worker, judges, stint)
+        ended = answering.answer(context, worker, stint) and judging.judge(context, worker, judges, stint)
     except (EngineUnavailable, JudgeUnavailable) as exc:
         log.warning("round %s waits: %s", stint.round_id, exc.message)
         with context.database.transaction() as connection:
             rounds.failed(connection, stint.round_id, exc.message)
-        return False
+        ended = False
     except EngineFailed:
         worker.stopping.set()
-        raise
-    finally:
         give_back(context, stint)
+        raise
+    give_back(context, stint)
+    return ended

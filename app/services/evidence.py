@@ -32,8 +32,8 @@ def counted(
     )
 
 
-def thinnest(context: Context, connection: Connection, tenant: str, model: str) -> float:
-    """The fewest verdicts that a level of a workload with traffic has; without end where there is no traffic."""
+def fewest(context: Context, connection: Connection, tenant: str, model: str) -> Mapping[str, float]:
+    """Verdicts on the level of which there are fewest, of each workload with traffic, strata included."""
     seen = profiles.traffic(connection, tenant, model, context.clock.now() - intensity.PAST)
     floors: dict[str, dict[int, float]] = {floor_of(name): {} for name in seen}
     for (name, level), number in _numbers(context, connection, tenant, model).items():
@@ -41,7 +41,9 @@ def thinnest(context: Context, connection: Connection, tenant: str, model: str) 
             levels = floors[floor_of(name)]
             levels[level] = levels.get(level, 0.0) + number
     others = range(L0 + 1, context.settings.levels)
-    return min((levels.get(level, 0.0) for levels in floors.values() for level in others), default=math.inf)
+    return {
+        name: min((levels.get(level, 0.0) for level in others), default=math.inf) for name, levels in floors.items()
+    }
 
 
 def per_workload(context: Context, connection: Connection, tenant: str, model: str) -> Mapping[str, float]:

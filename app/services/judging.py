@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,11 +25,10 @@ from app.domain.request import REFERENCE_KEY
 from app.ports import Judge
 from app.services.context import Context
 from app.services.generation import Worker
-from app.services.stint import Stint, charge
+from app.services.stint import Stint, charge, renew
 from app.settings import Settings
 from app.store import rounds, samples, verdicts
 from app.store.database import TENANT
-from app.store.rounds import Round
 from app.store.samples import Sample
 from app.store.verdicts import Verdict
 
@@ -41,21 +41,6 @@ def may_send(settings: Settings) -> bool:
 def is_there(settings: Settings) -> bool:
     """Whether anybody says which answer is preferred."""
     return settings.judge in ("engine", PEOPLE) or may_send(settings)
-
-
-def overspent(settings: Settings, found: Round) -> str:
-    """Which of its limits the judge of a round has reached; empty while it is within all of them."""
-    asked = found.judge_prompt_tokens + found.judge_completion_tokens
-    cost = (
-        found.judge_prompt_tokens * settings.judge_price_in + found.judge_completion_tokens * settings.judge_price_out
-    ) / 1e6
-    if found.judge_requests >= settings.judge_max_requests:
-        return f"its judge was asked {found.judge_requests} times, SPROUT_JUDGE_MAX_REQUESTS"
-    if asked >= settings.judge_max_tokens:
-        return f"its judge used {asked} tokens, SPROUT_JUDGE_MAX_TOKENS"
-    if settings.judge_max_cost is not None and cost >= settings.judge_max_cost:
-        return f"its judge cost {cost:.2f}, SPROUT_JUDGE_MAX_COST"
-    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +120,11 @@ def _ask(
     worker.accountant.follow(pairs)
     try:
         with closing(one.judge([_comparison(key, pair, stint) for key, pair in pairs.items()])) as groups:
+            renewed_at = time.monotonic()
             for group in groups:
+                if time.monotonic() - renewed_at >= context.settings.lease_s / 4:
+                    renew(context, stint)
+                    renewed_at = time.monotonic()
                 came += group
                 opinions |= {opinion.key: opinion for opinion in group}
                 if worker.stopping.is_set():

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.domain.attribution import Use
 from app.domain.directive import L0
-from app.domain.sampling import allocate
+from app.domain.sampling import MOST_PER_ROUND, allocate
 from app.domain.trigger import Opening
 from app.services import evidence, judging
 from app.services.context import Context
@@ -31,9 +31,6 @@ ASKED_AGAIN = timedelta(days=30)
 
 WORSE = "a level has become worse than it was"
 """Why a round is opened or forced, where the trigger does not."""
-
-MOST_PER_ROUND = 1000
-"""Prompts, as in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +55,7 @@ def open_round(
     forced: bool,
 ) -> tuple[Round | None, str]:
     """A new round, or why none can be opened. `since`: when the last one was opened, or the first request served."""
-    settings = context.settings
-    among = Candidates(
-        tenant=TENANT,
-        model=model,
-        since=min(since, now - RECENT),
-        not_asked_since=now - ASKED_AGAIN,
-        with_reference=not judging.is_there(settings),
-    )
+    settings, among = context.settings, recent(context, model, since, now)
     shares = candidates.traffic(connection, among)
     if not shares:
         nobody = " with a reference answer, and no judge may be asked: see SPROUT_JUDGE" if among.with_reference else ""
@@ -79,6 +69,17 @@ def open_round(
     wanted = allocate(number, shares=shares, verdicts=known, available=shares)
     reason, passes_gate = (WORSE, True) if forced else (opening, opening.forced)
     return _add(connection, among, wanted, budget_g=budget_g, reason=reason, forced=passes_gate, now=now), ""
+
+
+def recent(context: Context, model: str, since: datetime, now: datetime) -> Candidates:
+    """Whom a round that is opened now may ask about."""
+    return Candidates(
+        tenant=TENANT,
+        model=model,
+        since=min(since, now - RECENT),
+        not_asked_since=now - ASKED_AGAIN,
+        with_reference=not judging.is_there(context.settings),
+    )
 
 
 def _add(

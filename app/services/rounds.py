@@ -8,6 +8,8 @@ reason.
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,13 +19,14 @@ from app.domain.intensity import HOUR
 from app.domain.policy import FEWEST_VERDICTS
 from app.domain.trigger import ENOUGH, PAPER_LONGEST_IDLE_H, Opening, Trigger, gate_is_open
 from app.domain.units import hour_of
+from app.domain.workload import floor_of
 from app.ports import Task
-from app.services import capacity, drift, evidence, forecasts, intensity, judging
+from app.services import capacity, drift, evidence, forecasts, intensity, judge_limits
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_round
-from app.services.opening import WORSE, Hour, open_round
+from app.services.opening import WORSE, Hour, open_round, recent
+from app.store import candidates, samples, verdicts
 from app.store import rounds as stored
-from app.store import samples, verdicts
 from app.store.database import TENANT
 from app.store.rounds import Round, RoundDecision
 
@@ -50,6 +53,7 @@ def consider(context: Context) -> str:
 def _consider(context: Context, model: str) -> RoundDecision:
     now = context.clock.now()
     with context.database.transaction() as connection:
+        stored.lock(connection, TENANT, model)
         dropped = drift.find(context, connection, TENANT, model, now)
         hour = _cleanest(context, connection, model, now)
         decision = _decide(context, connection, model, hour, now, dropped=dropped)
@@ -121,20 +125,28 @@ def _open_round(
     since = last.opened_at if last else stored.first_served_at(connection, TENANT, model)
     if since is None:
         return None, "nothing has been served yet"
+    # A clock that was set back must not hold up the next round until it is there again.
+    since = min(since, now)
     idle_h = int((now - since) / HOUR)
-    fewest = evidence.thinnest(context, connection, TENANT, model)
+    known = evidence.fewest(context, connection, TENANT, model)
     if newest is not None:
         over = _over(context, connection, newest)
         if over:
             stored.close(connection, newest.id, now)
             return None, f"the last round ended: {over}"
-        if newest.forced and newest.reason == Opening.BARE and fewest >= FEWEST_VERDICTS:
+        asked = samples.workloads(connection, newest.id)
+        is_bare = _thinnest(known, asked) < FEWEST_VERDICTS
+        if newest.forced and newest.reason == Opening.BARE and not is_bare:
             stored.hold(connection, newest.id)
             newest = replace(newest, forced=False)
         if not newest.forced and (dropped or idle_h >= PAPER_LONGEST_IDLE_H):
             stored.force(connection, newest.id, WORSE if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
+    fewest = min(known.values(), default=math.inf)
+    if fewest < ENOUGH:
+        # A workload that keeps out of rounds, or has had nothing new to ask about, does not call for one.
+        fewest = _thinnest(known, candidates.traffic(connection, recent(context, model, since, now)))
     opening = Trigger().opening(
         idle_h=idle_h,
         intensity=hour.intensity_g_per_kwh,
@@ -146,6 +158,11 @@ def _open_round(
     if opening is Opening.NO and not dropped:
         return None, f"the last round is {idle_h} h ago, and a cleaner hour is worth waiting for"
     return open_round(context, connection, model, hour, since, opening, now, forced=dropped)
+
+
+def _thinnest(known: Mapping[str, float], workloads: Iterable[str]) -> float:
+    """The fewest verdicts on any of `workloads`, or strata; without end where there are none."""
+    return min((known.get(name, 0.0) for name in {floor_of(each) for each in workloads}), default=math.inf)
 
 
 def _last_two(connection: Connection, model: str) -> tuple[Round | None, Round | None]:
@@ -164,4 +181,4 @@ def _over(context: Context, connection: Connection, found: Round) -> str:
         return f"{progress.judged} prompts judged, {progress.failed} failed"
     if not progress.affordable(found):
         return f"its budget of {found.budget_g:.3g} g is used up"
-    return judging.overspent(settings, found)
+    return judge_limits.overspent(settings, found)

@@ -18,6 +18,9 @@ from app.store.samples import Sample
 AT_ONCE = 8
 """Samples of a stint: few enough that batch work waits for no more than one answer."""
 
+FIRST = 2
+"""Samples of a round's first stint: what one takes is only known after it."""
+
 WAIT_S = 1.0
 """How often a stint looks up."""
 
@@ -62,6 +65,13 @@ def take(context: Context, round_id: str, *, limit: int) -> Stint:
             samples=leased,
             fingerprints={sample.workload: of(sample.workload) for sample in leased},
         )
+
+
+def renew(context: Context, stint: Stint) -> None:
+    """Keep the samples of a stint that goes on."""
+    settings = context.settings
+    with context.database.transaction() as connection:
+        samples.renew(connection, stint.round_id, stint.lease_id, now=context.clock.now(), duration=settings.lease)
 
 
 def give_back(context: Context, stint: Stint) -> None:

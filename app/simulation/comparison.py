@@ -16,6 +16,7 @@ from app.domain.arrays import Floats
 from app.domain.errors import InvalidInput
 from app.domain.optimizer import QUALITY_WORTH, FloorMode, FloorRule
 from app.domain.policy import CONFIDENCE, Base, Co2Opt, DirectivePolicy, Policy, SproutStatic, sprout
+from app.domain.sampling import PAPER_PER_ROUND
 from app.simulation.dataset import Dataset, Recording, ZoneMonth, load
 from app.simulation.oracle import replay_oracle
 from app.simulation.outcome import Outcome, clean_share
@@ -192,7 +193,9 @@ def conditions_of(name: str, conditions: Conditions) -> Conditions:
     """BASE learns nothing and pays for nothing; the paper's policies trust the last round only, so each asks anew."""
     if name == "BASE":
         return replace(conditions, budget=0.0)
-    return conditions if name == "OURS" else replace(conditions, asked_again_h=0.0, last_round_only=True)
+    if name == "OURS":
+        return conditions
+    return replace(conditions, asked_again_h=0.0, last_round_only=True, most_per_round=PAPER_PER_ROUND)
 
 
 def policy_of(name: str, comparison: Comparison) -> Policy:

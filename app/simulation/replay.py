@@ -17,6 +17,7 @@ from app.domain.arrays import Floats, Ints
 from app.domain.directive import L0
 from app.domain.footprint import Hardware
 from app.domain.policy import FEWEST_VERDICTS, Observation, Policy
+from app.domain.sampling import MOST_PER_ROUND
 from app.domain.trigger import ENOUGH, Opening, Trigger, gate_is_open
 from app.domain.units import JOULES_PER_KWH
 from app.simulation.dataset import Recording
@@ -35,8 +36,8 @@ class Conditions:
     requests_per_hour: int = 10_000
     budget: float = 0.01
     """Rounds may emit at most this share of the footprint served since the last one."""
-    most_per_round: int = 1000
-    """Prompts that a round samples at most, as in the paper."""
+    most_per_round: int = MOST_PER_ROUND
+    """Prompts that a round samples at most."""
     half_life_h: float = 30 * 24.0
     """Age at which a verdict counts half."""
     asked_again_h: float = 30 * 24.0

@@ -16,9 +16,6 @@ from app.domain.request import REFERENCE_KEY
 from app.store.quality import evaluation_samples
 from app.store.tables import batches, requests, results
 
-TINY = 1e-300
-"""Of which there is a logarithm."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
@@ -54,7 +51,7 @@ def _eligible(among: Candidates) -> Select[Any]:
         func.coalesce(batches.c.metadata[EVALUATION_KEY].astext, "") != OPT_OUT,
         ~taken,
     ]
-    query = select(results.c.batch_id, results.c.line, results.c.workload, results.c.level, results.c.probability).join(
+    query = select(results.c.batch_id, results.c.line, results.c.workload, results.c.level, results.c.mix_id).join(
         batches, batches.c.id == results.c.batch_id
     )
     if among.with_reference:
@@ -73,21 +70,22 @@ def traffic(connection: Connection, among: Candidates) -> Mapping[str, int]:
 def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Mapping[str, int], now: datetime) -> int:
     """Add a sample of each workload to a round; returns how many. The same round draws the same.
 
-    Requests that were served at L0 come first: every level is compared with L0, whose answer takes the most to give.
-    One that was served at L0 with probability p stands for 1/p requests, and is drawn by that weight, so that the
-    sample is one of the workload, not of the hours in which much was served at L0 (weighted sampling by exponential
-    keys: Efraimidis and Spirakis 2006).
+    Every mix of the workload has its share of the sample, by the requests that were served under it (proportional
+    stratified sampling), and among these who drew L0 come first: all levels are compared with L0, whose answer takes
+    the most to give. Under one mix the level is drawn whatever the request, so that the sample is one of the workload.
     """
     found = _eligible(among).where(results.c.workload.in_(list(wanted))).subquery()
     seed = int.from_bytes(blake2b(round_id.encode(), digest_size=8).digest(), signed=True)
-    key = func.concat(found.c.batch_id, "/", found.c.line)
-    # The hash is spread evenly over 64 bits.
-    even = func.greatest(cast(func.hashtextextended(key, seed), Float) / 2.0**64 + 0.5, TINY)
-    place = func.row_number().over(
-        partition_by=found.c.workload,
-        order_by=(found.c.level != L0, -func.ln(even) * found.c.probability, found.c.batch_id, found.c.line),
-    )
-    ranked = select(found, place.label("place")).subquery()
+    own = found.c.batch_id, found.c.line
+    under = found.c.workload, found.c.mix_id
+    order = found.c.level != L0, func.hashtextextended(func.concat(own[0], "/", own[1]), seed), *own
+    number = func.row_number().over(partition_by=under, order_by=order)
+    # From 0 to 1 through the requests under a mix, begun anywhere in the first one's step.
+    begin = cast(func.hashtextextended(found.c.mix_id, seed), Float) / 2.0**64 + 0.5
+    depth = (number - begin) / func.count().over(partition_by=under)
+    deep = select(found, depth.label("depth")).subquery()
+    place = func.row_number().over(partition_by=deep.c.workload, order_by=(deep.c.depth, deep.c.batch_id, deep.c.line))
+    ranked = select(deep, place.label("place")).subquery()
     chosen = or_(*(and_(ranked.c.workload == name, ranked.c.place <= count) for name, count in wanted.items()))
     names = ["round_id", "batch_id", "line", "tenant_id", "workload", "level", "state", "body"]
     names += ["ticket", "seed", "updated_at"]

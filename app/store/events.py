@@ -50,14 +50,12 @@ def counts(connection: Connection) -> Mapping[str, int]:
 
 
 def untold(connection: Connection, *, since: datetime, limit: int) -> Sequence[Event]:
-    """Those from `since` on that no webhook was told of, oldest first; nobody else is given them before the transaction
-    ends."""
+    """Those from `since` on that no webhook was told of, oldest first."""
     query = (
         select(*(events.c[name] for name in _NAMES))
         .where(events.c.told_at.is_(None), events.c.attempts < MOST_ATTEMPTS, events.c.at >= since)
         .order_by(events.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
     return [Event(**row) for row in connection.execute(query).mappings()]
 

@@ -41,6 +41,12 @@ def add(connection: Connection, found: Round) -> None:
     connection.execute(insert(evaluation_rounds).values(**asdict(found)))
 
 
+def lock(connection: Connection, tenant: str, model: str) -> None:
+    """Let nobody else decide about this model until the end of the transaction."""
+    key = func.hashtextextended(f"sprout.evaluation/{tenant}/{model}", 0)
+    connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
 def get(connection: Connection, round_id: str) -> Round | None:
     row = connection.execute(select(*_ROUND).where(evaluation_rounds.c.id == round_id)).mappings().first()
     return Round(**row) if row else None

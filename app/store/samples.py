@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.domain.attribution import Use
@@ -58,8 +58,8 @@ def lease(
     free = (
         select(evaluation_samples.c.batch_id, evaluation_samples.c.line)
         .where(evaluation_samples.c.round_id == round_id, evaluation_samples.c.state == "waiting")
-        # What was begun is ended first.
-        .order_by(evaluation_samples.c.answers.is_(None), evaluation_samples.c.batch_id, evaluation_samples.c.line)
+        # What was begun is ended first; for the rest tickets are random, so that what a budget cuts off is random too.
+        .order_by(evaluation_samples.c.answers.is_(None), evaluation_samples.c.ticket)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("free")
@@ -186,6 +186,15 @@ def _by_name(answers: Mapping[int, str]) -> Mapping[str, str]:
     return {str(level): text for level, text in answers.items()}
 
 
+def renew(connection: Connection, round_id: str, lease_id: str, *, now: datetime, duration: timedelta) -> None:
+    """Keep what is left of a lease for longer."""
+    connection.execute(
+        update(evaluation_samples)
+        .where(evaluation_samples.c.round_id == round_id, evaluation_samples.c.lease_id == lease_id)
+        .values(lease_expires_at=now + duration)
+    )
+
+
 def give_back(connection: Connection, round_id: str, lease_id: str, now: datetime) -> None:
     """Let others take what is left of a lease."""
     connection.execute(
@@ -207,7 +216,7 @@ class Progress:
         """Prompts for which the budget of a round is still good, at what one has taken so far or was expected to."""
         ended = self.judged + self.failed
         each_g = self.spent_g / ended if ended else found.budget_g / found.requests
-        return int((found.budget_g - self.spent_g) / each_g) if each_g else self.waiting
+        return max(int((found.budget_g - self.spent_g) / each_g), 0) if each_g else self.waiting
 
 
 def progress(connection: Connection, round_id: str) -> Progress:
@@ -221,6 +230,13 @@ def progress(connection: Connection, round_id: str) -> Progress:
         ),
     ).where(evaluation_samples.c.round_id == round_id)
     return Progress(**connection.execute(query).mappings().one())
+
+
+def workloads(connection: Connection, round_id: str) -> Sequence[str]:
+    """Of which a round still has something to ask."""
+    waits = evaluation_samples.c.state.in_(["waiting", "leased"])
+    query = select(evaluation_samples.c.workload).where(evaluation_samples.c.round_id == round_id, waits).distinct()
+    return list(connection.execute(query).scalars())
 
 
 def mean_use(connection: Connection, tenant: str, model: str) -> Use | None:
@@ -266,7 +282,10 @@ def spent(connection: Connection, tenant: str, model: str, since: datetime) -> S
 
 
 def forget(connection: Connection, before: datetime) -> int:
-    """Drop prompts and answers of samples that ended before; returns of how many."""
-    ended = evaluation_samples.c.state.in_(["judged", "failed"])
+    """Drop what was said in samples that ended before, or whose round did; returns of how many."""
+    closed = select(evaluation_rounds.c.id).where(evaluation_rounds.c.closed_at < before)
+    ended = or_(evaluation_samples.c.state.in_(["judged", "failed"]), evaluation_samples.c.round_id.in_(closed))
     old = and_(ended, evaluation_samples.c.updated_at < before, evaluation_samples.c.body.is_not(None))
-    return connection.execute(update(evaluation_samples).where(old).values(body=None, answers=None)).rowcount
+    # A judge's complaint may cite what it complains of.
+    nothing = {"body": None, "answers": None, "fault": None}
+    return connection.execute(update(evaluation_samples).where(old).values(nothing)).rowcount

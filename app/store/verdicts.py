@@ -70,6 +70,14 @@ def _counting(tenant: str, model: str) -> ColumnElement[bool]:
     return and_(verdicts.c.tenant_id == tenant, verdicts.c.model == model, ~later)
 
 
+_JUDGE = func.concat_ws(":", verdicts.c.judge, func.nullif(verdicts.c.judge_model, "")).label("judge")
+_LONGER = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
+# People and references are asked in no wording, and always.
+_ASKED = or_(
+    verdicts.c.prompt_version == "", verdicts.c.when_first.is_not(None), verdicts.c.when_second.is_not(None)
+).label("asked")
+
+
 def counted(
     connection: Connection,
     tenant: str,
@@ -84,12 +92,7 @@ def counted(
 
     A verdict weighs 2^(-age / half-life).
     """
-    judge = func.concat_ws(":", verdicts.c.judge, func.nullif(verdicts.c.judge_model, "")).label("judge")
-    longer = func.sign(verdicts.c.length - verdicts.c.l0_length).label("longer")
-    first, second = verdicts.c.when_first, verdicts.c.when_second
-    # People and references are asked in no wording, and always.
-    asked = or_(verdicts.c.prompt_version == "", first.is_not(None), second.is_not(None)).label("asked")
-    groups = (judge, verdicts.c.workload, verdicts.c.level, verdicts.c.fingerprint, longer, asked)
+    groups = (_JUDGE, verdicts.c.workload, verdicts.c.level, verdicts.c.fingerprint, _LONGER, _ASKED)
     query = (
         select(*groups, *_totals(faded(verdicts.c.created_at, now, half_life_s)))
         .where(_counting(tenant, model), verdicts.c.kind == kind)
@@ -146,6 +149,10 @@ class Scored:
     id: int
     workload: str
     level: int
+    judge: str
+    """And its model, behind a colon."""
+    longer: int
+    """1 where the level's answer was longer than L0's, -1 where it was shorter; 0 too where the judge was not asked."""
     score: float
     """1 for a win, 1/2 for a tie, 0 for a loss."""
     created_at: datetime
@@ -156,17 +163,24 @@ def scores_since(
 ) -> Sequence[Scored]:
     """Preferences that count and were recorded from `since` on, in the order in which they were."""
     score = {Outcome.WIN: 1.0, Outcome.TIE: 0.5, Outcome.LOSS: 0.0}
+    own = (verdicts.c[name] for name in ("id", "workload", "level", "outcome", "created_at", "fingerprint"))
     query = (
-        select(
-            *(verdicts.c[name] for name in ("id", "workload", "level", "outcome", "created_at", "fingerprint")),
-        )
+        select(*own, _JUDGE, _LONGER, _ASKED)
         .where(_counting(tenant, model), verdicts.c.kind == Kind.PREFERENCE, verdicts.c.created_at >= since)
         .order_by(verdicts.c.id)
     )
     return [
-        Scored(id=number, workload=workload, level=level, score=score[Outcome(outcome)], created_at=created_at)
-        for number, workload, level, outcome, created_at, fingerprint in connection.execute(query)
-        if fingerprint == fingerprints(workload)
+        Scored(
+            id=row.id,
+            workload=row.workload,
+            level=row.level,
+            judge=row.judge,
+            longer=int(row.longer) if row.asked else 0,
+            score=score[Outcome(row.outcome)],
+            created_at=row.created_at,
+        )
+        for row in connection.execute(query)
+        if row.fingerprint == fingerprints(row.workload)
     ]
 
 

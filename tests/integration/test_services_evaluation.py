@@ -12,14 +12,14 @@ from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
 from app.ports import Task
 from app.services import deployment, directives, evaluation, quality_report, rounds, webhook
-from app.services.stint import AT_ONCE
+from app.services.stint import FIRST
 from app.store.database import TENANT
 from tests.support.api import Api
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, line, store_verdicts
 from tests.support.grid import ScriptedProvider
 from tests.support.judge import ScriptedJudge, takes_the_first
-from tests.support.rounds import HOURS, ended, serve
+from tests.support.rounds import HOURS, ended, serve, served
 from tests.support.services import Desk, Desks, ScriptedMeter, jsonl
 from tests.support.web import Answer, Asked, serving
 
@@ -41,9 +41,8 @@ def outcomes(desk: Desk) -> Sequence[Any]:
 
 
 def test_a_round_is_opened_answered_and_judged(judged: Desk) -> None:
-    engine, judge = EchoEngine(), ScriptedJudge()
-    worker = judged.worker(engine)
-    serve(judged, worker)
+    judge = ScriptedJudge()
+    worker = served(judged)
     said = ended(judged, worker, [judge])
     assert said.startswith(f"{MODEL}: drained: 400 g/kWh is at or below the mean")
     # The echo answers with the whole prompt, so that a directive makes its answer the longer one.
@@ -61,12 +60,11 @@ def test_a_round_is_opened_answered_and_judged(judged: Desk) -> None:
 
 def test_answers_that_were_served_are_used_again(judged: Desk) -> None:
     engine = EchoEngine()
-    worker = judged.worker(engine)
-    serve(judged, worker)
-    served = len(engine.requests)
+    worker = served(judged, engine)
+    before = len(engine.requests)
     ended(judged, worker, [ScriptedJudge()])
     asked = judged.rows("SELECT requests FROM evaluation_rounds")[0]
-    assert len(engine.requests) - served == 2 * asked
+    assert len(engine.requests) - before == 2 * asked
 
 
 def test_evaluation_is_charged_and_stays_within_its_budget(judged: Desk) -> None:
@@ -141,7 +139,7 @@ def test_a_judge_that_is_away_costs_nothing_but_time(judged: Desk) -> None:
     asked = judged.rows("SELECT requests FROM evaluation_rounds")[0]
     assert sum(number for _, _, number in outcomes(judged)) == 2 * asked
     # What the first samples were answered was kept.
-    assert len(engine.requests) == answered + 2 * max(asked - AT_ONCE, 0)
+    assert len(engine.requests) == answered + 2 * max(asked - FIRST, 0)
 
 
 def test_a_judge_that_fails_costs_that_verdict_only(judged: Desk) -> None:
@@ -150,8 +148,7 @@ def test_a_judge_that_fails_costs_that_verdict_only(judged: Desk) -> None:
             raise InvalidInput("it rambles")
         return 0
 
-    worker = judged.worker(EchoEngine())
-    serve(judged, worker)
+    worker = served(judged)
     ended(judged, worker, [ScriptedJudge(mind)])
     assert {level for level, _, _ in outcomes(judged)} == {1}
     assert judged.rows("SELECT DISTINCT state FROM evaluation_samples") == ["judged"]

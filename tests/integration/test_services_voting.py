@@ -17,7 +17,7 @@ from app.store.database import TENANT
 from tests.support.engine import EchoEngine
 from tests.support.judge import ScriptedJudge
 from tests.support.openai_server import echo
-from tests.support.rounds import ended, serve
+from tests.support.rounds import ended, serve, served
 from tests.support.services import Desk, Desks, ScriptedMeter
 from workers.engines.streaming import completion
 
@@ -261,8 +261,7 @@ def test_equal_answers_are_ties_without_anybody_being_asked(people: Desk) -> Non
 
 def test_what_a_machine_has_judged_people_may_judge_too(desks: Desks) -> None:
     desk = desks.desk(judge="engine", evaluation_budget=1.0, kept_at_l0=0.1)
-    worker = desk.worker(EchoEngine())
-    serve(desk, worker)
+    worker = served(desk)
     ended(desk, worker, [ScriptedJudge()])
     (samples,) = desk.rows("SELECT count(*) FROM evaluation_samples")
     assert len(voted(desk)) == 2 * samples

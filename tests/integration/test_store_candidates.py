@@ -19,16 +19,16 @@ from tests.support.factories import MODEL, a_request, a_result, store_batch, sto
 AMONG = Candidates(
     tenant=TENANT, model=MODEL, since=NOON - timedelta(hours=24), not_asked_since=NOON - timedelta(days=30)
 )
-Served = Sequence[tuple[int, float]]
-"""Level and its probability, line by line."""
 
 
-def serve(connection: Connection, served: Served) -> None:
-    batch = store_batch(connection, lines=[a_request(number) for number in range(1, len(served) + 1)])
-    mix = store_mix(connection)
+def serve(connection: Connection, *under: Sequence[int]) -> None:
+    """A mix for each of `under`, and a request for each of its levels, in the order of the lines."""
+    levels = [(level, number) for number, each in enumerate(under) for level in each]
+    batch = store_batch(connection, lines=[a_request(number) for number in range(1, len(levels) + 1)])
+    mixes = [store_mix(connection) for _ in under]
     rows = [
-        a_result(batch, number, level=level, probability=probability, mix_id=mix.id)
-        for number, (level, probability) in enumerate(served, start=1)
+        a_result(batch, line, level=level, mix_id=mixes[number].id)
+        for line, (level, number) in enumerate(levels, start=1)
     ]
     results.record(connection, rows)
 
@@ -46,28 +46,44 @@ def drawn(connection: Connection, number: int, round_id: str = "round_1") -> Seq
         opened_at=NOON,
     )
     rounds.add(connection, opened)
+    rounds.close(connection, round_id, NOON)  # so that another one may be opened
     candidates.draw(connection, AMONG, round_id=round_id, wanted={"default": number}, now=NOON)
     query = select(evaluation_samples.c.line).where(evaluation_samples.c.round_id == round_id)
     return sorted(connection.execute(query).scalars())
 
 
 def test_requests_served_at_l0_come_first_and_others_fill_up(connection: Connection) -> None:
-    serve(connection, [(1, 0.9)] * 20 + [(0, 0.1)] * 10)
+    serve(connection, [1] * 20 + [0] * 10)
     found = drawn(connection, 15)
     assert len(found) == 15
     assert set(range(21, 31)) <= set(found)
 
 
-def test_hours_with_much_at_l0_are_not_overrepresented(connection: Connection) -> None:
-    """1 000 requests at L0 of an hour that served nothing else, and 100 of an hour of ten times as many requests."""
-    serve(connection, [(0, 1.0)] * 1000 + [(0, 0.01)] * 100)
-    found = drawn(connection, 50)
-    # Each of the 100 stands for 100 requests: 10 000 beside 1 000.
-    assert sum(line > 1000 for line in found) == pytest.approx(50 * 10 / 11, abs=8)
+@pytest.mark.parametrize("number", [10, 60, 150])
+def test_every_mix_has_its_share_however_much_of_it_was_at_l0(connection: Connection, number: int) -> None:
+    """A third of the requests was served when all were kept at L0, two thirds when hardly any was."""
+    serve(connection, [0] * 100, [0] * 10 + [1] * 190)
+    found = drawn(connection, number)
+    assert sum(line > 100 for line in found) == pytest.approx(number * 2 / 3, abs=1)
+    assert len(set(found) & set(range(101, 111))) == min(10, sum(line > 100 for line in found))
+
+
+def test_all_rounds_of_a_day_together_keep_the_shares(connection: Connection) -> None:
+    serve(connection, [0] * 100, [0] * 10 + [1] * 190)
+    found = [line for number in range(3) for line in drawn(connection, 50, f"round_{number}")]
+    assert len(set(found)) == 150
+    assert sum(line > 100 for line in found) == pytest.approx(100, abs=3)
+
+
+def test_mixes_of_few_requests_are_not_left_out(connection: Connection) -> None:
+    serve(connection, *([[0, 1, 1]] * 40))
+    assert len({(line - 1) // 3 for line in drawn(connection, 40)}) > 30
+    found = drawn(connection, 4, "round_2")
+    assert len(found) == 4
 
 
 def test_a_round_draws_the_same_again_and_another_one_others(connection: Connection) -> None:
-    serve(connection, [(0, 0.5)] * 200)
+    serve(connection, [0] * 200)
     with connection.begin_nested() as undone:
         first = drawn(connection, 20)
         undone.rollback()

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from app.ports import Judge, Task
 from app.services import directives, evaluation, rounds
 from app.services.generation import Worker
+from tests.support.engine import EchoEngine
 from tests.support.factories import line
 from tests.support.grid import ScriptedProvider
-from tests.support.services import Desk, jsonl
+from tests.support.services import Desk, ScriptedMeter, jsonl
 
 HOURS = [400.0] * 6
 
@@ -30,6 +31,15 @@ def serve(
     directives.recompute(desk.context, ScriptedProvider(400.0))
     desk.clock.advance(hours=8)
     desk.expect(HOURS)
+
+
+def served(desk: Desk, engine: EchoEngine | None = None) -> Worker:
+    """A worker that has served a batch, and from now on uses so little that a budget is good for a whole round."""
+    meter = ScriptedMeter()
+    worker = desk.worker(engine or EchoEngine(), meter)
+    serve(desk, worker)
+    meter.step_j = 0.1
+    return worker
 
 
 def ended(desk: Desk, worker: Worker, judges: Sequence[Judge]) -> str:

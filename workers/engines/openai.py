@@ -34,9 +34,10 @@ class OpenAIEngine(StreamingEngine):
         concurrency: int = 32,
         model: str | None = None,
         devices: int = 1,
+        key_setting: str = "SPROUT_ENGINE_KEY",
     ) -> None:
         """`base_url` ends in `/v1`. `model`, if given, replaces every request's model. `devices` is how many
-        accelerators the operator attributes to this use of the server.
+        accelerators the operator attributes to this use of the server. `key_setting` is named where the key is refused.
 
         Raises:
             ConfigurationError: `base_url` is not an HTTP address.
@@ -44,6 +45,9 @@ class OpenAIEngine(StreamingEngine):
         if not base_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"The server's address {base_url!r} must start with http:// or https://.")
         self._base_url = base_url.rstrip("/")
+        # As messages show it: an address may hold a password.
+        self._shown = str(httpx.URL(self._base_url).copy_with(userinfo=b""))
+        self._key_setting = key_setting
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._concurrency = concurrency
         self._model = model
@@ -76,19 +80,13 @@ class OpenAIEngine(StreamingEngine):
             try:
                 response = await self._post(request, deadline - clock())
             except httpx.TransportError as exc:
-                failure = EngineUnavailable(
-                    f"The server {self._base_url} does not answer ({exc!r}): check that it runs."
-                )
+                failure = EngineUnavailable(f"The server {self._shown} does not answer ({exc!r}): check that it runs.")
                 failure.__cause__ = exc
             else:
                 if response.status_code == httpx.codes.UNAUTHORIZED:
-                    raise EngineUnavailable(
-                        f"The server {self._base_url} refuses the API key: check SPROUT_ENGINE_KEY."
-                    )
+                    raise EngineUnavailable(f"The server {self._shown} refuses the API key: check {self._key_setting}.")
                 if response.status_code in AWAY:
-                    failure = EngineUnavailable(
-                        f"The server {self._base_url} answers {response.status_code}: it is busy."
-                    )
+                    failure = EngineUnavailable(f"The server {self._shown} answers {response.status_code}: it is busy.")
                 elif response.status_code < 500:
                     return _completion(request.key, response)
                 after_s = _retry_after_s(response)

@@ -20,6 +20,7 @@ from app.domain.judging import (
     messages,
     parse_reply,
     response_format,
+    storable,
 )
 from app.ports import Engine
 
@@ -126,7 +127,7 @@ def _opinion(comparison: Comparison, completion: Completion) -> Opinion:
 
 def _error(body: Mapping[str, Any]) -> str:
     error = body.get("error")
-    return str(error.get("message") if isinstance(error, Mapping) else body)[:200]
+    return storable(str(error.get("message") if isinstance(error, Mapping) else body)[:200])
 
 
 class _Rate:

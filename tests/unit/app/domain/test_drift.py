@@ -5,11 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.domain.drift import RATE, Drop, drops, last_drop
+from app.domain.drift import RATE, Drop, Score, drops, last_drop
+
+
+def held_against(expected: float, scores: Sequence[float]) -> Sequence[Score]:
+    return [Score(score=score, expected=expected) for score in scores]
 
 
 def first_drop(scores: Sequence[float], *, expected: float) -> Drop | None:
-    return next(drops(scores, expected=expected), None)
+    return next(drops(held_against(expected, scores)), None)
 
 
 WIN_RATES = (0.3, 0.45, 0.5, 0.6, 0.9)
@@ -95,13 +99,22 @@ def test_the_mean_is_that_of_the_verdicts_since_the_drop_began() -> None:
     scores = [1.0] * 50 + [0.0] * 40
     drop = first_drop(scores, expected=0.6)
     assert drop is not None
-    assert drop == Drop(first=50, found=drop.found, mean=0.0)
+    assert (drop.first, drop.mean, drop.expected) == (50, 0.0, pytest.approx(0.6))
     assert 50 < drop.found < 70
 
 
-@pytest.mark.parametrize("expected", [0.0, -0.2, 1.2, float("nan")])
-def test_what_cannot_be_expected_is_not_checked(expected: float) -> None:
-    assert first_drop([0.0] * 1000, expected=expected) is None
+def test_of_what_is_expected_to_lose_always_there_is_no_drop() -> None:
+    assert first_drop([0.0] * 1000, expected=0.0) is None
+
+
+def test_each_verdict_is_held_against_what_is_expected_of_itself() -> None:
+    """One stratum wins nearly always and another nearly never, as claimed of either."""
+    rng = np.random.default_rng(4)
+    claimed = rng.choice([0.9, 0.1], 2000)
+    scores = [Score(score=float(rng.random() < each), expected=each) for each in claimed.tolist()]
+    assert next(drops(scores), None) is None
+    fallen = [Score(score=float(rng.random() < each - 0.4), expected=each) for each in claimed[:400].tolist()]
+    assert last_drop([*scores[:400], *fallen]) is not None
 
 
 @pytest.mark.parametrize("expected", [0.01, 0.3, 0.5, 0.97, 1.0])
@@ -117,8 +130,8 @@ def test_without_verdicts_there_is_no_drop() -> None:
 
 def test_the_last_drop_is_that_which_goes_on() -> None:
     scores = [0.0] * 40 + [1.0] * 100 + [0.0] * 60
-    assert len(list(drops(scores, expected=0.6))) > 2
-    drop = last_drop(scores, expected=0.6)
+    assert len(list(drops(held_against(0.6, scores)))) > 2
+    drop = last_drop(held_against(0.6, scores))
     assert drop is not None
     assert (drop.first, drop.mean) == (140, 0.0)
-    assert last_drop([1.0] * 100, expected=0.6) is None
+    assert last_drop(held_against(0.6, [1.0] * 100)) is None
