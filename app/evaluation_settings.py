@@ -44,4 +44,8 @@ class EvaluationSettings(BaseSettings):
     def _judge_agrees(self) -> EvaluationSettings:
         if self.judge == "openai" and not (self.judge_url and self.judge_model):
             raise ValueError("SPROUT_JUDGE=openai needs SPROUT_JUDGE_URL and SPROUT_JUDGE_MODEL")
+        webhook = self.webhook_url and self.webhook_url.get_secret_value()
+        for name, address in (("SPROUT_JUDGE_URL", self.judge_url), ("SPROUT_WEBHOOK_URL", webhook)):
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"{name} is an address that starts with http:// or https://")
         return self

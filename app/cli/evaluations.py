@@ -90,9 +90,9 @@ def _rounds(rounds: Sequence[Figures]) -> Table:
 def _notes(found: Figures) -> Iterator[str]:
     decision = found["decision"]
     if decision is None:
-        yield "No tick has decided about evaluation yet: the scheduler does so every few seconds."
+        yield "No tick has decided about evaluation yet: the scheduler does so every minute."
     else:
-        yield f"Now ({_moment(decision['at'])}, {decision['zone']}): {decision['reason']}."
+        yield f"Now ({_moment(decision['at'])}, {decision['zone']}): {decision['reason'].rstrip('.')}."
     if found["judge"] == "none":
         yield "SPROUT_JUDGE names no judge: only answers to lines with a reference answer are held against it."
     for each in found["judges"]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.batch import EVALUATION_KEY
 from app.domain.directive import L0, parse_level, wants_exact_form
 from app.domain.errors import InvalidInput, InvalidRequestLine
 from app.domain.workload import DEFAULT_WORKLOAD, parse_workload
@@ -223,6 +224,12 @@ def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
         return _NO_METADATA
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidInput("'body.metadata' must be an object of texts.", param="body.metadata")
+    if EVALUATION_KEY in metadata:
+        # Were it passed over, a prompt that is to be private would be judged.
+        raise InvalidInput(
+            f"{EVALUATION_KEY!r} holds for a whole batch: put it into the batch's metadata.",
+            param=f"body.metadata.{EVALUATION_KEY}",
+        )
     return metadata
 
 

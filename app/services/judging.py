@@ -177,6 +177,8 @@ def _enter(
         )
         if ended:
             verdicts.add(connection, found)
+            if fault:
+                rounds.failed(connection, stint.round_id, f"a prompt failed: {fault}")
 
 
 def _evident(context: Context, stint: Stint, sample: Sample) -> Sequence[Verdict]:

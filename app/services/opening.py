@@ -58,7 +58,8 @@ def open_round(
     settings, among = context.settings, recent(context, model, since, now)
     shares = candidates.traffic(connection, among)
     if not shares:
-        nobody = " with a reference answer, and no judge may be asked: see SPROUT_JUDGE" if among.with_reference else ""
+        agreed = "SPROUT_JUDGE_TENANTS" if settings.judge == "openai" else "SPROUT_JUDGE"
+        nobody = f" with a reference answer, and no judge may be asked: see {agreed}" if among.with_reference else ""
         return None, f"there is no recent request left to ask about{nobody}"
     budget_g = settings.evaluation_budget * rounds.served_g(connection, TENANT, model, since)
     each_g = _sample_g(context, connection, model, hour)

@@ -113,7 +113,7 @@ def _state(found: Round, decision: RoundDecision, *, is_open: bool) -> str:
     grid = f"{now:.0f} g/kWh is {side} the mean of the past 30 days, {mean:.0f}"
     if not is_open:
         return f"held: {grid}"
-    fault = f"; its judge could not be asked: {found.fault}" if found.fault else ""
+    fault = f"; {found.fault.rstrip('.')}" if found.fault else ""
     return f"drained: {'the round is forced' if found.forced else grid}{fault}"
 
 
@@ -125,8 +125,6 @@ def _open_round(
     since = last.opened_at if last else stored.first_served_at(connection, TENANT, model)
     if since is None:
         return None, "nothing has been served yet"
-    # A clock that was set back must not hold up the next round until it is there again.
-    since = min(since, now)
     idle_h = int((now - since) / HOUR)
     known = evidence.fewest(context, connection, TENANT, model)
     if newest is not None:
@@ -143,10 +141,7 @@ def _open_round(
             stored.force(connection, newest.id, WORSE if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
-    fewest = min(known.values(), default=math.inf)
-    if fewest < ENOUGH:
-        # A workload that keeps out of rounds, or has had nothing new to ask about, does not call for one.
-        fewest = _thinnest(known, candidates.traffic(connection, recent(context, model, since, now)))
+    fewest = _fewest(context, connection, model, since, now, known)
     opening = Trigger().opening(
         idle_h=idle_h,
         intensity=hour.intensity_g_per_kwh,
@@ -156,8 +151,21 @@ def _open_round(
         bare=fewest < FEWEST_VERDICTS,
     )
     if opening is Opening.NO and not dropped:
-        return None, f"the last round is {idle_h} h ago, and a cleaner hour is worth waiting for"
+        begun = f"the last round is {idle_h} h ago" if last else f"the first request was served {idle_h} h ago"
+        wait = "rounds are an hour apart" if idle_h < 1 else "a cleaner hour is worth waiting for"
+        return None, f"{begun}, and {wait}"
     return open_round(context, connection, model, hour, since, opening, now, forced=dropped)
+
+
+def _fewest(
+    context: Context, connection: Connection, model: str, since: datetime, now: datetime, known: Mapping[str, float]
+) -> float:
+    """The fewest verdicts on a workload of which more can be had, as far as that are few."""
+    fewest = min(known.values(), default=0.0)
+    if fewest >= ENOUGH:
+        return fewest
+    # A workload that keeps out of rounds, or has had nothing new to ask about, does not call for one.
+    return _thinnest(known, candidates.traffic(connection, recent(context, model, since, now)))
 
 
 def _thinnest(known: Mapping[str, float], workloads: Iterable[str]) -> float:
@@ -178,7 +186,8 @@ def _over(context: Context, connection: Connection, found: Round) -> str:
     settings = context.settings
     progress = samples.progress(connection, found.id)
     if not progress.waiting:
-        return f"{progress.judged} prompts judged, {progress.failed} failed"
+        fault = f"; {found.fault.rstrip('.')}" if progress.failed and found.fault else ""
+        return f"{progress.judged} prompts judged, {progress.failed} failed{fault}"
     if not progress.affordable(found):
         return f"its budget of {found.budget_g:.3g} g is used up"
     return judge_limits.overspent(settings, found)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
 from app.ports import Task
 from app.services import deployment, directives, evaluation, quality_report, rounds, webhook
 from app.services.stint import FIRST
+from app.store import rounds as stored
 from app.store.database import TENANT
 from tests.support.api import Api
 from tests.support.engine import EchoEngine
@@ -132,7 +136,7 @@ def test_a_judge_that_is_away_costs_nothing_but_time(judged: Desk) -> None:
     assert outcomes(judged) == []
     answered = len(engine.requests)
     judged.clock.advance(minutes=1)
-    assert "its judge could not be asked: The judge cannot be asked: it is away." in ended(judged, worker, [judge])
+    assert ended(judged, worker, [judge]).endswith("; The judge cannot be asked: it is away")
     judge.away = False
     judged.clock.advance(minutes=1)
     ended(judged, worker, [judge])
@@ -272,3 +276,77 @@ def test_answers_that_become_worse_are_rolled_back(judged: Desk) -> None:
     judged.clock.advance(seconds=1)
     directives.recompute(judged.context, ScriptedProvider(400.0))
     assert judged.rows("SELECT probabilities[1] FROM directive_mixes ORDER BY created_at DESC LIMIT 1") == [1.0]
+
+
+def test_a_round_that_took_more_than_its_budget_ends(judged: Desk) -> None:
+    meter = ScriptedMeter()
+    worker = judged.worker(EchoEngine(), meter)
+    serve(judged, worker, requests=60)
+    meter.step_j = 1000.0
+    ended(judged, worker, [ScriptedJudge()])
+    assert "its budget of" in rounds.consider(judged.context)
+    assert judged.rows("SELECT count(*) FROM evaluation_rounds WHERE closed_at IS NULL") == [0]
+
+
+def test_a_workload_that_keeps_out_of_rounds_does_not_hold_the_gate_open(desks: Desks) -> None:
+    desk = desks.desk(judge="engine", evaluation_budget=1.0, kept_at_l0=0.1)
+    with desk.context.database.transaction() as connection:
+        for level in (1, 2):
+            store_verdicts(connection, wins=200, losses=200, level=level, created_at=desk.clock.now())
+    worker = desk.worker(EchoEngine())
+    serve(desk, worker, metadata={"sprout_evaluation": "off", "sprout_workload": "private"})
+    serve(desk, worker)
+    desk.expect([900.0, 900.0])
+    assert "forced" not in rounds.consider(desk.context)
+    assert not desk.dispatcher.arguments(Task.EVALUATE)
+    assert desk.rows("SELECT count(*) FROM evaluation_samples WHERE workload = 'private'") == [0]
+
+
+def test_what_a_round_left_unasked_is_forgotten_too(judged: Desk) -> None:
+    worker, judge = served(judged), ScriptedJudge()
+    judge.away = True
+    ended(judged, worker, [judge])
+    with judged.context.database.transaction() as connection:
+        connection.execute(text("UPDATE evaluation_samples SET fault = 'a prompt'"))
+        stored.close(connection, judged.rows("SELECT id FROM evaluation_rounds")[0], judged.clock.now())
+    assert judged.rows("SELECT count(body) FROM evaluation_samples WHERE state = 'waiting'")[0] > 0
+    judged.clock.advance(days=31)
+    rounds.consider(judged.context)
+    assert judged.rows("SELECT count(body) + count(answers) + count(fault) FROM evaluation_samples") == [0]
+
+
+@pytest.mark.parametrize(("most", "asked"), [(3, 0), (4, 4), (20, 20)])
+def test_a_judge_is_not_asked_more_often_than_allowed(desks: Desks, most: int, asked: int) -> None:
+    desk = desks.desk(judge="engine", evaluation_budget=1.0, judge_max_requests=most)
+    worker, judge = served(desk), ScriptedJudge()
+    ended(desk, worker, [judge])
+    assert len(judge.asked) == asked
+    assert f"SPROUT_JUDGE_MAX_REQUESTS={most}" in rounds.consider(desk.context)
+
+
+def test_a_sample_that_always_brings_about_an_error_fails_in_the_end(judged: Desk) -> None:
+    def mind(_: Comparison) -> int:
+        raise RuntimeError("nobody foresaw this")
+
+    worker = served(judged)
+    for _ in range(4):
+        with suppress(RuntimeError):
+            ended(judged, worker, [ScriptedJudge(mind)])
+        judged.clock.advance(minutes=10)
+    assert judged.rows("SELECT max(losses) FROM evaluation_samples")[0] >= 3
+
+
+def test_why_prompts_failed_is_said(judged: Desk) -> None:
+    def mind(_: Comparison) -> int:
+        raise InvalidInput("it rambles")
+
+    ended(judged, served(judged), [ScriptedJudge(mind)])
+    assert "it rambles" in rounds.consider(judged.context)
+
+
+def test_ticks_at_once_open_one_round(judged: Desk) -> None:
+    serve(judged, judged.worker(EchoEngine()))
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(lambda _: rounds.consider(judged.context), range(3)))
+    assert len(said) == 3
+    assert judged.rows("SELECT count(*) FROM evaluation_rounds") == [1]

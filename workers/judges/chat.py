@@ -27,6 +27,8 @@ from app.ports import Engine
 TIMEOUT_S = 120.0
 WAIT_S = 1.0
 BAD_REQUEST = 400
+NOT_THERE = (403, 404, 405)
+"""No such model or address, or not for this key: every comparison would be answered so."""
 LONGEST_REPLY = 2000
 """Characters of a reply that are kept."""
 
@@ -82,6 +84,7 @@ class ChatJudge:
         try:
             with closing(self._engine.generate(requests, timeout_s=self._timeout_s, wait_s=WAIT_S)) as groups:
                 for group in groups:
+                    _check_address(group)
                     answered = [one for one in group if not (forms and _refuses_forms(one))]
                     refused += [by_key[one.key] for one in group if forms and _refuses_forms(one)]
                     yield [_opinion(by_key[one.key], one) for one in answered]
@@ -101,6 +104,16 @@ class ChatJudge:
         if forms:
             body["response_format"] = response_format(len(comparison.answers))
         return EngineRequest(key=comparison.key, endpoint="/v1/chat/completions", body=body)
+
+
+def _check_address(completions: Sequence[Completion]) -> None:
+    """Raises JudgeUnavailable where it is not the comparison that was refused."""
+    for one in completions:
+        if one.status_code in NOT_THERE:
+            raise JudgeUnavailable(
+                f"The judge cannot be asked: it answered {one.status_code}, {_error(one.body)!r}: check its URL, model "
+                "and key."
+            )
 
 
 def _refuses_forms(completion: Completion) -> bool:

@@ -283,3 +283,27 @@ def test_closing_aborts_what_is_still_asked(engines: Engines) -> None:
         assert len(engine.drain_work()) == 3
     engine.drain_work()
     eventually(lambda: not engine.drain_work())
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_where_no_comparison_would_be_answered_the_judge_cannot_be_asked(engines: Engines, status: int) -> None:
+    engine = engines(answering(status, error_body("The model `m` does not exist.")))
+    with pytest.raises(JudgeUnavailable, match=rf"answered {status}.*does not exist.*check its URL, model and key"):
+        asked(judge(engine))
+
+
+def test_what_a_server_says_is_wrong_can_be_stored(engines: Engines) -> None:
+    (one,) = asked(judge(engines(answering(400, error_body("half \ud83d and \0"))))).values()
+    assert one.fault is not None
+    assert "\0" not in one.fault
+    one.fault.encode()
+
+
+def test_a_judges_key_and_password_are_not_confused_with_the_engines_nor_shown() -> None:
+    with OpenAIServer() as server:
+        server.on_request = lambda _: Response(status=401)
+        address = server.url.replace("http://", "http://user:hunter2@")
+        engine = OpenAIEngine(address, key_setting="SPROUT_JUDGE_KEY")
+        with closing(engine), pytest.raises(JudgeUnavailable, match="check SPROUT_JUDGE_KEY") as caught:
+            asked(judge(engine, timeout_s=5.0))
+        assert "hunter2" not in str(caught.value)

@@ -171,3 +171,17 @@ def test_enormous_texts_are_compared_in_bounded_time() -> None:
     started = time.monotonic()
     assert rouge_l("one two " * MOST_WORDS * 4, "two one " * MOST_WORDS * 4) > 0.99
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [("(A): x" + " " * 500_000 + "y\n(B): z", "A"), ("(A): x\n(B): y", "\n" * 500_000), ("(A): x", "((" * 250_000)],
+)
+def test_time_grows_no_faster_than_the_text(prompt: str, answer: str) -> None:
+    assert is_correct(prompt, "A", answer) in (True, False, None)
+
+
+def test_numbers_too_large_for_a_float_are_told_apart() -> None:
+    assert is_correct("", f"#### {'1' * 400}", "1" * 400)
+    assert is_correct("", f"#### {'1' * 400}", "2" * 400) is False

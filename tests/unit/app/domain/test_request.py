@@ -213,6 +213,12 @@ def test_messages_that_are_refused(messages: Any) -> None:
     assert fault.param == "body.messages"
 
 
+def test_a_line_cannot_keep_out_of_rounds_by_itself() -> None:
+    fault = refusal(line(metadata={"sprout_evaluation": "off"}))
+    assert "holds for a whole batch" in fault.message
+    assert fault.param == "body.metadata.sprout_evaluation"
+
+
 @pytest.mark.parametrize("metadata", ["text", ["a"], {"a": 1}, {"a": None}, 5])
 def test_metadata_of_a_line_must_be_texts(metadata: Any) -> None:
     fault = refusal(line(metadata=metadata))
