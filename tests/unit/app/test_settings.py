@@ -153,6 +153,11 @@ def test_every_wrong_value_is_named_at_once(load: Load) -> None:
         ({"SPROUT_DIRECTIVES": "[]"}, "the first directive is L0 and must be the empty text"),
         ({"SPROUT_WORKLOAD_DIRECTIVES": '{"news": ["x", "", ""]}'}, "the first directive is L0"),
         ({"SPROUT_WORKLOAD_DIRECTIVES": '{"news": ["", "x"]}'}, "as many directive texts as SPROUT_DIRECTIVES has"),
+        (
+            {"SPROUT_JUDGE": "openai", "SPROUT_JUDGE_MODEL": "m", "SPROUT_JUDGE_URL": "127.0.0.1:9/v1"},
+            "SPROUT_JUDGE_URL is an address that starts with http:// or https://",
+        ),
+        ({"SPROUT_WEBHOOK_URL": "nonsense"}, "SPROUT_WEBHOOK_URL is an address that starts with http"),
     ],
 )
 def test_settings_that_contradict_each_other(load: Load, variables: dict[str, str], remedy: str) -> None:
