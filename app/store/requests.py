@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, exists, func, select
 from app.domain.errors import Conflict
 from app.domain.request import Request
 from app.store.bulk_copy import BulkCopy
+from app.store.joins import joining_whole
 from app.store.tables import requests, results
 
 _COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
@@ -101,14 +102,20 @@ def unanswered(
     connection: Connection, batch_id: str, first_line: int, last_line: int, limit: int | None = None
 ) -> Sequence[StoredRequest]:
     """The first `limit` requests in [first_line, last_line] that have no result yet, in line order."""
-    answered = exists().where(and_(results.c.batch_id == requests.c.batch_id, results.c.line == requests.c.line))
+    answered = exists().where(
+        results.c.batch_id == requests.c.batch_id,
+        results.c.line == requests.c.line,
+        results.c.line.between(first_line, last_line),
+    )
     query = (
         select(requests.c.line, requests.c.custom_id, requests.c.workload, requests.c.pinned_level, requests.c.body)
         .where(requests.c.batch_id == batch_id, requests.c.line.between(first_line, last_line), ~answered)
         .order_by(requests.c.line)
         .limit(limit)
     )
-    return [StoredRequest(**row) for row in connection.execute(query).mappings()]
+    with joining_whole(connection):
+        found = connection.execute(query)
+    return [StoredRequest(**row) for row in found.mappings()]
 
 
 def recently_answered(

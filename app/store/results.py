@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Connection, Text, and_, bindparam, cast, column, ex
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert
 
+from app.store.joins import joining_whole
 from app.store.tables import requests, responses, results
 
 
@@ -124,7 +125,11 @@ def fail_unanswered(
 
     Returns how many.
     """
-    answered = exists().where(and_(results.c.batch_id == requests.c.batch_id, results.c.line == requests.c.line))
+    answered = exists().where(
+        results.c.batch_id == requests.c.batch_id,
+        results.c.line == requests.c.line,
+        results.c.line.between(*lines) if lines else true(),
+    )
     within = requests.c.line.between(*lines) if lines else true()
     constant = {**_UNANSWERED, "error_code": code, "finished_at": now}
     source = select(
@@ -145,7 +150,8 @@ def fail_unanswered(
     )
     statement = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
     written = statement.returning(responses.c.line).cte("written")
-    return connection.execute(select(func.count()).select_from(written)).scalar_one()
+    with joining_whole(connection):
+        return connection.execute(select(func.count()).select_from(written)).scalar_one()
 
 
 _WHOLE = (
@@ -158,7 +164,9 @@ _WHOLE = (
 def in_line_order(connection: Connection, batch_id: str) -> Generator[Result, None, None]:
     """Every result of a batch, streamed; close it when not all of them are taken."""
     query = _WHOLE.where(results.c.batch_id == batch_id).order_by(results.c.line).execution_options(yield_per=500)
-    with connection.execute(query) as found:
+    with joining_whole(connection):
+        found = connection.execute(query)
+    with found:
         for row in found.mappings():
             yield Result(**row)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.domain.preference import faded
 from app.domain.savings import mean_at_l0
-from app.store import ledger, mixes, profiles, results
+from app.store import ledger, mixes, profiles, requests, results
 from app.store.batches import Batch
 from app.store.database import Database
 from app.store.results import Result
@@ -308,3 +308,24 @@ def test_what_finished_since(connection: Connection) -> None:
     results.record(connection, [a_result(other, 1, finished_at=NOON + timedelta(hours=1))])
     found = results.finished_since(connection, batch.id, NOON + timedelta(seconds=3), 4)
     assert [result.custom_id for result in found] == [f"request-{number}" for number in (7, 6, 5, 4)]
+
+
+def test_time_grows_with_the_lines_of_a_batch_that_statistics_do_not_know(connection: Connection) -> None:
+    number = 300
+    for _ in range(2):
+        batch = store_batch(connection, lines=number)
+        results.record(connection, [a_result(batch, line) for line in range(1, number + 1)])
+        # The second one is not in them.
+        known = connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'results'")).scalar_one()
+        if known <= 0:
+            connection.execute(text("ANALYZE requests, results, responses"))
+    before = _rows_looked_at(connection)
+    assert len(list(results.in_line_order(connection, batch.id))) == number
+    assert requests.unanswered(connection, batch.id, 1, number) == []
+    assert _rows_looked_at(connection) - before < 20 * number
+
+
+def _rows_looked_at(connection: Connection) -> int:
+    query = """SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables
+        WHERE relname IN ('requests', 'results', 'responses')"""
+    return int(connection.execute(text(query)).scalar_one())
