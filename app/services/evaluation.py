@@ -56,7 +56,7 @@ def _room(context: Context, worker: Worker, round_id: str) -> int:
             return 0
         newest = next(iter(rounds.decisions(connection, found.tenant_id, found.model)), None)
         is_drained = newest is not None and newest.gate_open and newest.round_id == round_id
-        if not is_drained or judge_limits.overspent(settings, found):
+        if not is_drained:
             return 0
         own = {"place": settings.place, "model": settings.served_name}
         is_busy = not worker.pace.is_idle or sharing.is_waiting(connection, **own, now=now)

@@ -39,7 +39,7 @@ class Limit:
 
     @property
     def reached(self) -> str:
-        return f"its judge has used {self.used:g} of {self.name}={self.most:g}, too much for another prompt"
+        return f"its judge has used {self.used:g} of {self.name}={self.most:g}, and another prompt would exceed it"
 
 
 def _limits(settings: Settings, found: Round) -> Sequence[Limit]:

@@ -132,9 +132,7 @@ def _open_round(
         if over:
             stored.close(connection, newest.id, now)
             return None, f"the last round ended: {over}"
-        asked = samples.workloads(connection, newest.id)
-        is_bare = _thinnest(known, asked) < FEWEST_VERDICTS
-        if newest.forced and newest.reason == Opening.BARE and not is_bare:
+        if newest.forced and newest.reason == Opening.BARE and not _is_bare(connection, newest, known):
             stored.hold(connection, newest.id)
             newest = replace(newest, forced=False)
         if not newest.forced and (dropped or idle_h >= PAPER_LONGEST_IDLE_H):
@@ -155,6 +153,11 @@ def _open_round(
         wait = "rounds are an hour apart" if idle_h < 1 else "a cleaner hour is worth waiting for"
         return None, f"{begun}, and {wait}"
     return open_round(context, connection, model, hour, since, opening, now, forced=dropped)
+
+
+def _is_bare(connection: Connection, found: Round, known: Mapping[str, float]) -> bool:
+    """Whether a round still asks of a workload on which nothing can rest yet."""
+    return _thinnest(known, samples.workloads(connection, found.id)) < FEWEST_VERDICTS
 
 
 def _fewest(
