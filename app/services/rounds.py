@@ -126,20 +126,19 @@ def _open_round(
     if since is None:
         return None, "nothing has been served yet"
     idle_h = int((now - since) / HOUR)
-    known = evidence.fewest(context, connection, TENANT, model)
     if newest is not None:
         over = _over(context, connection, newest)
         if over:
             stored.close(connection, newest.id, now)
             return None, f"the last round ended: {over}"
-        if newest.forced and newest.reason == Opening.BARE and not _is_bare(connection, newest, known):
+        if newest.forced and newest.reason == Opening.BARE and not _is_bare(context, connection, newest):
             stored.hold(connection, newest.id)
             newest = replace(newest, forced=False)
         if not newest.forced and (dropped or idle_h >= PAPER_LONGEST_IDLE_H):
             stored.force(connection, newest.id, WORSE if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
-    fewest = _fewest(context, connection, model, since, now, known)
+    fewest = _fewest(context, connection, model, since, now)
     opening = Trigger().opening(
         idle_h=idle_h,
         intensity=hour.intensity_g_per_kwh,
@@ -155,15 +154,15 @@ def _open_round(
     return open_round(context, connection, model, hour, since, opening, now, forced=dropped)
 
 
-def _is_bare(connection: Connection, found: Round, known: Mapping[str, float]) -> bool:
+def _is_bare(context: Context, connection: Connection, found: Round) -> bool:
     """Whether a round still asks of a workload on which nothing can rest yet."""
+    known = evidence.fewest(context, connection, TENANT, found.model)
     return _thinnest(known, samples.workloads(connection, found.id)) < FEWEST_VERDICTS
 
 
-def _fewest(
-    context: Context, connection: Connection, model: str, since: datetime, now: datetime, known: Mapping[str, float]
-) -> float:
+def _fewest(context: Context, connection: Connection, model: str, since: datetime, now: datetime) -> float:
     """The fewest verdicts on a workload of which more can be had, as far as that are few."""
+    known = evidence.fewest(context, connection, TENANT, model)
     fewest = min(known.values(), default=0.0)
     if fewest >= ENOUGH:
         return fewest
