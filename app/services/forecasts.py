@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 from sqlalchemy import Connection
@@ -199,7 +200,13 @@ def scores(connection: Connection, settings: Settings, zone: str, now: datetime)
     if enough == set(LEADS_H):
         return found
     past = _past(connection, settings.basis, zone, now)
-    return found if past is None else [*found, *tested(past)]
+    return found if past is None else [*found, *_tested_once(past.tobytes())]
+
+
+@lru_cache(maxsize=16)
+def _tested_once(past: bytes) -> Sequence[Score]:
+    """As `tested`. Every plan asks, and the past changes once an hour."""
+    return tested(np.frombuffer(past))
 
 
 def tested(past: Floats) -> Sequence[Score]:
