@@ -1,4 +1,4 @@
-"""OpenAI's Files and Batch API."""
+"""OpenAI's Files API."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from app.api.access import Caller, Services
-from app.api.shapes import CreateBatch, Text, batch_shape, file_shape, list_shape
+from app.api.shapes import Text, file_shape, list_shape
 from app.api.uploads import FileForm
-from app.services import batches, capacity, files
+from app.services import files
 
 router = APIRouter(prefix="/v1")
 
 UPLOADS = anyio.CapacityLimiter(100)
 """Uploads at once: each holds a thread for as long as its client takes, and those of other calls must not run out."""
-
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/files")
@@ -57,39 +55,3 @@ def file_content(context: Services, tenant: Caller, file_id: Text) -> FileRespon
 def delete_file(context: Services, tenant: Caller, file_id: Text) -> Any:
     files.delete(context, tenant, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
-
-
-@router.post("/batches")
-def create_batch(context: Services, tenant: Caller, body: CreateBatch) -> Any:
-    batch = batches.create(
-        context,
-        tenant,
-        input_file_id=body.input_file_id,
-        endpoint=body.endpoint,
-        completion_window=body.completion_window,
-        metadata=body.metadata,
-    )
-    return batch_shape(*batches.get(context, tenant, batch.id))
-
-
-@router.get("/batches")
-def list_batches(context: Services, tenant: Caller, after: Text | None = None, limit: Limit = 20) -> Any:
-    page, has_more = batches.newest(context, tenant, after=after, limit=limit)
-    return list_shape([batch_shape(batch, counts) for batch, counts in page], has_more=has_more)
-
-
-@router.get("/batches/{batch_id}")
-def retrieve_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
-    return batch_shape(*batches.get(context, tenant, batch_id))
-
-
-@router.post("/batches/{batch_id}/cancel")
-def cancel_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
-    return batch_shape(*batches.cancel(context, tenant, batch_id))
-
-
-@router.get("/models")
-def list_models(context: Services, tenant: Caller) -> Any:
-    """The installation's own model first, then the others that workers serve now."""
-    known = {"object": "model", "created": 0, "owned_by": "sprout"}
-    return {"object": "list", "data": [{"id": name, **known} for name in capacity.offered(context)]}
