@@ -20,9 +20,9 @@ from app.domain.intensity import Basis
 from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
 from app.evaluation_settings import EvaluationSettings
+from app.webhook_settings import WebhookSettings
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
-
 
 BASES: Mapping[str, Sequence[Basis]] = {
     "static": tuple(Basis),
@@ -49,7 +49,7 @@ def default_home() -> Path:
     return Path(data).expanduser() / "sprout"
 
 
-class Settings(EvaluationSettings):
+class Settings(EvaluationSettings, WebhookSettings):
     """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
 
     model_config = SettingsConfigDict(
