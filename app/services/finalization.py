@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -64,6 +65,7 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
             prompt_tokens += result.prompt_tokens
             completion_tokens += result.completion_tokens
             model = model or result.model or None
+    now, kept_s = context.clock.now(), batch.output_expires_after_s
     for good, file_id in ids.items():
         if lines[good]:
             file = File(
@@ -72,7 +74,8 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
                 purpose="batch_output",
                 filename=names[good],
                 bytes=sizes[good],
-                created_at=context.clock.now(),
+                created_at=now,
+                expires_at=None if kept_s is None else now + timedelta(seconds=kept_s),
             )
             files.add(connection, file)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
@@ -37,12 +36,11 @@ class _Line(NamedTuple):
     """Bytes, if they are too many; otherwise 0."""
 
 
-def first_model(path: Path, max_line_bytes: int) -> str | None:
+def first_model(file: BinaryIO, max_line_bytes: int) -> str | None:
     """The model that the first line names; it holds for all of them."""
-    with path.open("rb") as file:
-        for raw in iter(lambda: file.readline(max_line_bytes + 2), b""):
-            if raw.strip():
-                return named_model(raw.strip())
+    for raw in iter(lambda: file.readline(max_line_bytes + 2), b""):
+        if raw.strip():
+            return named_model(raw.strip())
     return None
 
 

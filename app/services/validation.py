@@ -68,8 +68,8 @@ def _admit(context: Context, connection: Connection, batch: Batch, stored: Store
 def _store_requests(context: Context, connection: Connection, batch: Batch) -> Stored | Faults:
     settings = context.settings
     try:
-        path = context.files.path(batch.input_file_id)
-        named = first_model(path, settings.max_line_bytes)
+        with context.files.open(batch.input_file_id) as file:
+            named = first_model(file, settings.max_line_bytes)
         defaults = request_defaults(context, batch.endpoint, batch.metadata, named)
     except NotFound as exc:
         return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}]
@@ -79,7 +79,7 @@ def _store_requests(context: Context, connection: Connection, batch: Batch) -> S
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
     classes = discovery.newest(context, connection, batch.tenant_id, model)
-    with path.open("rb") as file:
+    with context.files.open(batch.input_file_id) as file:
         source = InputFile(file, defaults, tokenizer, max_context=settings.max_context)
         cutter = Cutter(settings.shard_size)
         try:
