@@ -76,11 +76,8 @@ def create(
         InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
         NotFound: no such input file.
     """
-    _check_endpoint(endpoint)
-    window = parse_completion_window(completion_window)
-    stated = metadata or {}
-    _check_metadata(stated)
-    request_defaults(context, endpoint, metadata)
+    window, stated = parse_completion_window(completion_window), metadata or {}
+    _check(context, endpoint, stated)
     now = context.clock.now()
     batch = Batch(
         id=new_id("batch_"),
@@ -104,10 +101,12 @@ def create(
     return batch
 
 
-def _check_endpoint(endpoint: str) -> None:
+def _check(context: Context, endpoint: str, metadata: Mapping[str, str]) -> None:
     if endpoint not in ENDPOINTS:
         known = ", ".join(f"'{name}'" for name in ENDPOINTS)
         raise InvalidInput(f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint")
+    _check_metadata(metadata)
+    request_defaults(context, endpoint, metadata)
 
 
 def _check_purpose(file: File) -> None:
