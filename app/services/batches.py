@@ -16,8 +16,9 @@ from app.domain.batch import (
     parse_schedule,
     parse_zones,
 )
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput
-from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
+from app.domain.request import LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
 from app.services.context import Context
 from app.services.dispatch import ring
@@ -55,7 +56,11 @@ def request_defaults(
     settings = context.settings
     model = named if knows_models(settings) else None
     defaults = RequestDefaults(
-        endpoint=endpoint, model=model, levels=settings.levels, max_line_bytes=settings.max_line_bytes
+        endpoint=endpoint,
+        model=model,
+        levels=settings.levels,
+        max_line_bytes=settings.max_line_bytes,
+        workload=ENDPOINTS[endpoint].workload,
     )
     return batch_controls(metadata or {}, defaults)
 

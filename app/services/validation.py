@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput, InvalidRequestLine, NotFound
 from app.domain.shard import Cutter
 from app.services import deferral, directives, discovery
@@ -84,7 +85,7 @@ def _store_requests(context: Context, connection: Connection, batch: Batch) -> S
         cutter = Cutter(settings.shard_size)
         try:
             with connection.begin_nested():
-                entries = cutter.passing(discovery.named(source.requests(), classes))
+                entries = cutter.passing(discovery.named(source.requests(), classes, ENDPOINTS[batch.endpoint]))
                 requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
         except (InvalidRequestLine, Conflict):
             faults = source.faults()
