@@ -18,9 +18,9 @@ REFUSED = {
     "store": "a response stands in the batch's output file and cannot be asked for by its id: leave it out.",
 }
 """Parameters that cannot be had in a batch, and what to do instead."""
-OWN_TOOLS = frozenset({"function", "custom"})
+OWN_TOOLS = ("custom", "function")
 """Tools that the user runs. All others would have to run here."""
-TEXT_PARTS = frozenset({"input_text", "output_text", "refusal", "text", "summary_text", "reasoning_text"})
+TEXT_PARTS = ("input_text", "output_text", "refusal", "text", "summary_text", "reasoning_text")
 
 
 class Responses(Endpoint):
@@ -104,7 +104,7 @@ def _check_tools(tools: object) -> None:
         if tool.get("type") not in OWN_TOOLS:
             raise InvalidInput(
                 f"'body.tools[{index}].type' is {str(tool.get('type'))[:80]!r}, but a batch has no hosted tools: "
-                f"leave it out, or offer one of your own, of type {' or '.join(sorted(OWN_TOOLS))}.",
+                f"leave it out, or offer one of your own, of type {' or '.join(OWN_TOOLS)}.",
                 param=f"body.tools[{index}].type",
             )
 
