@@ -20,6 +20,7 @@ class Chat(Endpoint):
             raise InvalidInput(
                 "'body.messages' must be a list of at least one message, each an object with role and content.",
                 param="body.messages",
+                code="invalid_messages",
             )
 
     def messages(self, body: Mapping[str, Any]) -> Sequence[Message]:

@@ -24,7 +24,9 @@ class Embeddings(Endpoint):
         check_texts(body, "input")
         if body.get("encoding_format", "float") not in FORMATS:
             raise InvalidInput(
-                f"'body.encoding_format' must be one of {', '.join(FORMATS)}.", param="body.encoding_format"
+                f"'body.encoding_format' must be one of {', '.join(FORMATS)}.",
+                param="body.encoding_format",
+                code="invalid_encoding_format",
             )
 
     def messages(self, body: Mapping[str, Any]) -> Sequence[Message]:

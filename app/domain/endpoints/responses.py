@@ -30,17 +30,19 @@ class Responses(Endpoint):
     def check(self, body: Mapping[str, Any]) -> None:
         for name, remedy in REFUSED.items():
             if body.get(name):
-                raise InvalidInput(f"'body.{name}' cannot be used in a batch: {remedy}", param=f"body.{name}")
+                raise _fault(
+                    f"'body.{name}' cannot be used in a batch: {remedy}", f"body.{name}", "unsupported_parameter"
+                )
         _check_tools(body.get("tools"))
         if not isinstance(body.get("instructions") or "", str):
-            raise InvalidInput("'body.instructions' must be a text.", param="body.instructions")
+            raise _fault("'body.instructions' must be a text.", "body.instructions", "invalid_instructions")
         given = body.get("input")
         if isinstance(given, str):
             return
         if not is_list_of(dict, given):
-            raise InvalidInput(
+            raise _fault(
                 "'body.input' must be a text, or a list of at least one item, such as a message with role and content.",
-                param="body.input",
+                "body.input",
             )
         for index, item in enumerate(body["input"]):
             _check_item(item, f"body.input[{index}]")
@@ -95,42 +97,46 @@ class Responses(Endpoint):
         return super().wants_exact_form(body) or (isinstance(text, Mapping) and is_structured(text.get("format")))
 
 
+def _fault(message: str, param: str, code: str = "invalid_input") -> InvalidInput:
+    return InvalidInput(message, param=param, code=code)
+
+
 def _check_tools(tools: object) -> None:
     if not tools:
         return
     if not is_list_of(dict, tools):
-        raise InvalidInput("'body.tools' must be a list of objects.", param="body.tools")
+        raise _fault("'body.tools' must be a list of objects.", "body.tools", "invalid_tools")
     for index, tool in enumerate(tools if isinstance(tools, list) else ()):
         if tool.get("type") not in OWN_TOOLS:
-            raise InvalidInput(
+            raise _fault(
                 f"'body.tools[{index}].type' is {str(tool.get('type'))[:80]!r}, but a batch has no hosted tools: "
                 f"leave it out, or offer one of your own, of type {' or '.join(OWN_TOOLS)}.",
-                param=f"body.tools[{index}].type",
+                f"body.tools[{index}].type",
+                "unsupported_tool",
             )
 
 
 def _check_item(item: Mapping[str, Any], param: str) -> None:
     if item.get("type") == "item_reference":
-        raise InvalidInput(
-            f"'{param}' refers to an item of an earlier response, and none is kept: put the item itself there.",
-            param=param,
+        raise _fault(
+            f"'{param}' refers to an item of an earlier response, and none is kept: put the item itself there.", param
         )
     role, content = item.get("role"), item.get("content")
     if not role and not item.get("type"):
-        raise InvalidInput(f"'{param}' must have a role and a content, or a type.", param=param)
+        raise _fault(f"'{param}' must have a role and a content, or a type.", param)
     if role and not isinstance(role, str):
-        raise InvalidInput(f"'{param}.role' must be a text such as user.", param=f"{param}.role")
+        raise _fault(f"'{param}.role' must be a text such as user.", f"{param}.role")
     parts = [part for value in (content, item.get("output")) if isinstance(value, list) for part in value]
     for part in parts:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind not in TEXT_PARTS or not isinstance(part.get("text") or part.get("refusal"), str):
-            raise InvalidInput(
+            raise _fault(
                 f"'{param}' holds a part of type {str(kind)[:80]!r}: in a batch every part must be a text, as in "
                 '{"type": "input_text", "text": "..."}; images, audio and files are not supported.',
-                param=param,
+                param,
             )
     if role and not isinstance(content, str) and not is_list_of(dict, content):
-        raise InvalidInput(f"'{param}.content' must be a text or a list of text parts.", param=f"{param}.content")
+        raise _fault(f"'{param}.content' must be a text or a list of text parts.", f"{param}.content")
 
 
 def _message(item: Message) -> Message:

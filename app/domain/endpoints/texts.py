@@ -20,6 +20,7 @@ def check_texts(body: Mapping[str, Any], name: str) -> None:
         f"'body.{name}' must be a text, a list of texts, the numbers of a text's tokens, or a list of such lists; no "
         "list may be empty.",
         param=f"body.{name}",
+        code=f"invalid_{name}",
     )
 
 
