@@ -16,7 +16,7 @@ from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.request import RequestDefaults
 from app.domain.shard import Cutter
-from app.services import capacity, deferral, directives, discovery
+from app.services import capacity, deferral, deployment, directives, discovery
 from app.services.batches import knows_models, model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -120,6 +120,7 @@ def _source(
         known = capacity.known(connection, settings)
         defaults = replace(defaults, model=_first_model(opened(defaults, None), known), known_models=known)
     model = model_of(settings, defaults.model)
+    deployment.check_endpoint(connection, model, defaults.endpoint)
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
     return model, opened(defaults, tokenizer)

@@ -102,6 +102,23 @@ def post(endpoint: str, **body: object) -> EngineRequest:
     return EngineRequest(key=endpoint, endpoint=endpoint, body={"model": MODEL, **body})
 
 
+PROMPTS: Mapping[str, Mapping[str, Any]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Say hello"}], "max_tokens": 2},
+    "/v1/completions": {"prompt": "Say hello", "max_tokens": 2},
+    "/v1/responses": {"input": "Say hello", "max_output_tokens": 2},
+    "/v1/embeddings": {"input": "Say hello"},
+}
+
+
+def test_every_endpoint_that_it_says_it_can_is_answered_and_any_other_refused(engine: Engine) -> None:
+    assert set(PROMPTS) == set(ENDPOINTS)
+    done = run(engine, [post(endpoint, **body) for endpoint, body in PROMPTS.items()])
+    assert {endpoint for endpoint, one in done.items() if one.succeeded} == set(engine.endpoints)
+    for endpoint in ENDPOINTS.keys() - set(engine.endpoints):
+        assert done[endpoint].status_code == 400
+        assert done[endpoint].body["error"]["message"].startswith(f"The model {MODEL} does not answer {endpoint}: it")
+
+
 def test_text_completions_are_answered_too(engine: Engine) -> None:
     body = {"prompt": ["Once upon a time", "The sky over the town"], "max_tokens": 3, "n": 2}
     (one,) = run(engine, [post("/v1/completions", **body)]).values()
@@ -122,19 +139,6 @@ def test_responses_are_answered_in_their_own_shape(engine: Engine) -> None:
     assert one.completion_tokens == one.body["usage"]["output_tokens"] == 4
     assert one.prompt_tokens == one.body["usage"]["input_tokens"] >= 11
     assert engine.drain_work()["/v1/responses"].decode_tokens == 4
-
-
-def test_embeddings_are_given_by_what_can_and_refused_with_the_reason_by_what_cannot(engine: Engine) -> None:
-    (one,) = run(engine, [post("/v1/embeddings", input=["Say hello", "Good bye"])]).values()
-    if isinstance(engine, VllmEngine):
-        assert one.status_code == 400
-        assert one.body["error"]["message"] == (
-            f"The model {MODEL} does not answer /v1/embeddings: it answers /v1/chat/completions, /v1/completions, "
-            "/v1/responses. Name another model or endpoint."
-        )
-    else:
-        assert [len(item["embedding"]) for item in one.body["data"]] == [2, 2]
-        assert (one.prompt_tokens, one.completion_tokens) == (4, 0)
 
 
 def test_numbers_that_are_no_tokens_of_the_model_harm_that_line_alone(engine: Engine) -> None:

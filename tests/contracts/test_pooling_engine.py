@@ -34,6 +34,7 @@ def engine(bundled_model: Path) -> Iterator[VllmEngine]:
 
 
 def test_it_gives_embeddings_and_nothing_else(engine: VllmEngine) -> None:
+    assert engine.endpoints == ("/v1/embeddings",)
     asked = {
         "texts": ("/v1/embeddings", {"input": ["A fox ran", "A fox ran", "Gold fell"]}),
         "tokens": ("/v1/embeddings", {"input": [3, 4, 5]}),

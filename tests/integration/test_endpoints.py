@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.domain.batch import BatchStatus
-from app.domain.endpoints import ENDPOINTS
+from app.domain.endpoints import ENDPOINTS, GENERATING
+from app.services import deployment
 from tests.support.api import Api, error_of
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL
@@ -147,3 +148,25 @@ def test_an_endpoint_that_no_batch_has_and_a_line_of_another(desk: Desk) -> None
     batch = desk.validated(lines("/v1/responses", [{"input": "Say hello"}]), endpoint="/v1/embeddings")
     assert batch.errors is not None
     assert [fault["code"] for fault in batch.errors] == ["mismatched_url"]
+
+
+def test_a_model_that_gives_no_embeddings_is_known_once_it_is_loaded(desk: Desk) -> None:
+    def fate(path: str) -> Sequence[str] | None:
+        batch = desk.validated(lines(path, [{"input": "Say hello"}]), endpoint=path)
+        return None if batch.errors is None else [str(fault["message"]) for fault in batch.errors]
+
+    assert fate("/v1/embeddings") is None
+    deployment.publish(desk.context, "weights")
+    assert fate("/v1/embeddings") is None, "nothing is known before it is loaded"
+    deployment.publish_endpoints(desk.context, GENERATING)
+    deployment.publish(desk.context, "weights")
+    assert fate("/v1/responses") is None
+    assert fate("/v1/embeddings") == [
+        f"The model {MODEL} does not answer /v1/embeddings: it answers /v1/chat/completions, /v1/completions, "
+        "/v1/responses. Name another model or endpoint."
+    ]
+    deployment.publish_endpoints(desk.context, ["/v1/embeddings"])
+    assert fate("/v1/embeddings") is None
+    assert fate("/v1/responses") is not None
+    deployment.publish(desk.context, "other weights")
+    assert fate("/v1/responses") is None

@@ -56,6 +56,11 @@ class StreamingEngine(ABC):
     def devices(self) -> int:
         return 1
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """All, where only each answer will tell."""
+        return tuple(ENDPOINTS)
+
     @abstractmethod
     async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
         """The completion of one request that holds its place; cancelled after `timeout_s`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from vllm.entrypoints.serve.exception_handling.handlers.validation import valida
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from app.domain.completion import error_body
+from app.domain.endpoints import UNANSWERED, unanswered
 
 Answer = tuple[int, dict[str, Any]]
 """HTTP status and body."""
@@ -61,6 +62,11 @@ class ServingLayer:
             if (handler := getattr(state, route.handler, None)) is not None
         }
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """Those that the model answers."""
+        return tuple(self._endpoints)
+
     @classmethod
     async def over(cls, client: EngineClient, args: Namespace) -> ServingLayer:
         """The serving layer of `client`, set up by the options of `vllm serve`."""
@@ -76,9 +82,7 @@ class ServingLayer:
             EngineDeadError: the engine core is gone.
         """
         if endpoint not in self._endpoints:
-            answered = f"it answers {', '.join(self._endpoints)}" if self._endpoints else "it answers no batches"
-            message = f"The model {self._model} does not answer {endpoint}: {answered}. Name another model or endpoint."
-            return 400, error_body(message, param="url", code="unsupported_endpoint")
+            return 400, error_body(unanswered(self._model, endpoint, self.endpoints), param="url", code=UNANSWERED)
         route = _ROUTES[endpoint]
         try:
             # vLLM's own validators raise past pydantic, hence inside.
