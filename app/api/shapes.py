@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from app.domain.batch import BatchStatus
 from app.domain.blind import Choice
 from app.store.batches import Batch, Counts
 from app.store.files import File
@@ -85,7 +86,8 @@ PLAN_FIELDS = (
 
 
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout`: the schedule, and the newest plan of what is left; null once it has ended."""
+    """OpenAI's fields, and `sprout`: the schedule; `hold`, why nothing more of it is started for now; and the newest
+    plan of what is left, null once it has ended."""
     plan = {} if batch.status.is_final else batch.plan or {}
     times = (
         "created_at",
@@ -116,6 +118,7 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
         "sprout": {
             "schedule": batch.schedule,
             "zones": batch.zones or None,
+            "hold": counts.hold if batch.status is BatchStatus.IN_PROGRESS else None,
             **{name: plan.get(name) for name in PLAN_FIELDS},
         },
     }

@@ -5,6 +5,7 @@ SproutError
 │   ├── InvalidRequestLine  one line of an input file, with its line number
 │   └── ContextExceeded     a prompt is longer than the model's context
 ├── NotFound                no such file, batch, model or document for this tenant
+├── LimitExceeded           the tenant has used up what it may use for now
 ├── Conflict                the thing exists but its state forbids the action
 │   ├── AlreadyRunning      another `sprout up` owns this SPROUT_HOME
 │   └── MixedBases          figures on two accounting bases were to be summed
@@ -58,6 +59,17 @@ class ContextExceeded(InvalidInput):
 
 class NotFound(SproutError):
     """There is no such thing."""
+
+
+class LimitExceeded(SproutError):
+    """The tenant has used up what it may use for now."""
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        """OpenAI's: `rate_limit_exceeded` or `insufficient_quota`."""
+        self.retry_after_s = retry_after_s
+        """None where nobody knows."""
 
 
 class Conflict(SproutError):

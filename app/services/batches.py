@@ -19,6 +19,7 @@ from app.domain.batch import (
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
+from app.services import limits
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.settings import Settings
@@ -73,6 +74,7 @@ def create(
 
     Raises:
         InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
+        LimitExceeded: the tenant has used up one of its limits.
         NotFound: no such input file.
     """
     _check_endpoint(endpoint)
@@ -97,6 +99,7 @@ def create(
     )
     with context.database.transaction() as connection:
         _check_purpose(files.get(connection, tenant, input_file_id))
+        limits.check(connection, tenant, now)
         batches.add(connection, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch

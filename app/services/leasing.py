@@ -15,7 +15,7 @@ from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
 from app.settings import Settings
-from app.store import mixes, profiles, requests, shards, sharing
+from app.store import mixes, profiles, requests, shards, sharing, turns
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
 from app.store.shards import Lease, Shard
@@ -38,6 +38,18 @@ class LeasedShard:
     """By the key under which the engine knows the request; in the order in which they should run."""
     was_cut: bool
     """Whether a part of it was left to others, who do not know of it yet."""
+
+
+def whose_turn(context: Context, shard_id: str) -> str:
+    """The shard itself, or the one of another tenant that goes before it; then the bell rings for it another time."""
+    settings = context.settings
+    with context.database.transaction() as connection:
+        first = turns.instead_of(
+            connection, shard_id, place=settings.place, model=settings.served_name, now=context.clock.now()
+        )
+        if first is not None:
+            shards.unsend(connection, [shard_id])
+    return first or shard_id
 
 
 def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
-from app.domain.errors import Conflict, InvalidInput, InvalidRequestLine, NotFound
+from app.domain.errors import Conflict, InvalidInput, InvalidRequestLine, LimitExceeded, NotFound
 from app.domain.shard import Cutter
-from app.services import deferral, directives, discovery
+from app.services import deferral, directives, discovery, limits
 from app.services.batches import model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -86,9 +86,12 @@ def _store_requests(context: Context, connection: Connection, batch: Batch) -> S
             with connection.begin_nested():
                 entries = cutter.passing(discovery.named(source.requests(), classes))
                 requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+                limits.admit(connection, batch.tenant_id, cutter.requests)
         except (InvalidRequestLine, Conflict):
             faults = source.faults()
             if not faults:
                 raise
             return faults
+        except LimitExceeded as exc:
+            return [{"code": "request_limit_exceeded", "message": exc.message, "param": None, "line": None}]
         return Stored(cutter, model) if cutter.requests else source.faults()
