@@ -97,12 +97,16 @@ def create(
         schedule=parse_schedule(stated.get(SCHEDULE_KEY, Schedule.ASAP)),
         zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
     )
-    with context.database.transaction() as connection:
-        _check_purpose(files.get(connection, tenant, input_file_id))
-        limits.check(connection, tenant, now)
-        batches.add(connection, batch)
+    _store(context, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch
+
+
+def _store(context: Context, batch: Batch) -> None:
+    with context.database.transaction() as connection:
+        _check_purpose(files.get(connection, batch.tenant_id, batch.input_file_id))
+        limits.check(connection, batch.tenant_id, batch.created_at)
+        batches.add(connection, batch)
 
 
 def _check_endpoint(endpoint: str) -> None:

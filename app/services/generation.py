@@ -91,7 +91,7 @@ def _waiting(context: Context) -> str | None:
 
 def _run(context: Context, worker: Worker, shard_id: str) -> bool:
     """Whether the shard was to be had and has ended."""
-    alone = False
+    alone, rung = False, shard_id
     while True:
         with worker.pace.hold(worker.stopping) as hold, worker.isolation.hold(alone=alone):
             if worker.stopping.is_set():
@@ -105,6 +105,9 @@ def _run(context: Context, worker: Worker, shard_id: str) -> bool:
                 alone = True
                 continue
             shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, pace=worker.pace)
+            if shard is None and shard_id != rung:
+                # Another worker has taken the turn, too: the bell rings again for what it rang for here.
+                ring_for_shards(context)
             return shard is not None and _generate(context, worker, shard, hold)
 
 

@@ -124,7 +124,7 @@ def rotate(database: Database, clock: Clock, prefix: str, *, overlap: timedelta 
         if old.revoked_at or (old.expires_at and old.expires_at <= now):
             raise Conflict(f"Key '{prefix}' has ended: make a new one with `sprout keys create {old.tenant_id}`.")
         lifetime = old.expires_at - old.created_at if old.expires_at else None
-        api_keys.end(connection, prefix, expires_at=now + overlap)
+        api_keys.expire(connection, prefix, now + overlap)
         return _add(connection, old.tenant_id, [Scope(name) for name in old.scopes], now, _end(now, lifetime))
 
 
@@ -132,7 +132,7 @@ def revoke(database: Database, clock: Clock, prefix: str) -> None:
     """End a key now. Raises NotFound."""
     with database.transaction() as connection:
         api_keys.get(connection, prefix)
-        api_keys.end(connection, prefix, revoked_at=clock.now())
+        api_keys.revoke(connection, prefix, clock.now())
 
 
 def listed(database: Database, tenant: str | None = None) -> Sequence[ApiKey]:

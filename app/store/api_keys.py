@@ -67,16 +67,16 @@ def exist(connection: Connection) -> bool:
     return connection.execute(select(api_keys.c.prefix).limit(1)).first() is not None
 
 
-def end(
-    connection: Connection, prefix: str, *, expires_at: datetime | None = None, revoked_at: datetime | None = None
-) -> None:
-    """Let a key end: at `expires_at`, unless it ends earlier, or as revoked."""
-    sooner = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > expires_at)
-    if expires_at is not None:
-        connection.execute(update(api_keys).where(api_keys.c.prefix == prefix, sooner).values(expires_at=expires_at))
-    if revoked_at is not None:
-        still = api_keys.c.revoked_at.is_(None)
-        connection.execute(update(api_keys).where(api_keys.c.prefix == prefix, still).values(revoked_at=revoked_at))
+def expire(connection: Connection, prefix: str, moment: datetime) -> None:
+    """Let a key expire at that moment, unless it does earlier."""
+    later = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > moment)
+    connection.execute(update(api_keys).where(api_keys.c.prefix == prefix, later).values(expires_at=moment))
+
+
+def revoke(connection: Connection, prefix: str, now: datetime) -> None:
+    """End a key, unless it was revoked before."""
+    still = api_keys.c.revoked_at.is_(None)
+    connection.execute(update(api_keys).where(api_keys.c.prefix == prefix, still).values(revoked_at=now))
 
 
 def used(connection: Connection, prefix: str, now: datetime) -> None:

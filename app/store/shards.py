@@ -159,9 +159,8 @@ def lease(
     now: datetime,
     duration: timedelta,
 ) -> Lease | None:
-    """Take a pending shard of a batch in progress; None if it is not to be had (any more), not in this zone, or not
-    with this model, if its tenant is held, or if this worker runs a copy of it. `at_once` is how many requests the
-    worker runs at a time."""
+    """Take a pending shard of a batch in progress; None if it is not to be had (any more), in this zone, with this
+    model, while its tenant is held or a copy runs here. `at_once` is how many requests the worker runs at a time."""
     copy = shards.alias()
     runs_it = copy.c.copy_of == shards.c.id, copy.c.lease_owner == owner, copy.c.state == ShardState.LEASED
     own_copy = select(copy.c.id).where(*runs_it).exists()
