@@ -15,7 +15,7 @@ from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
 from app.settings import Settings
-from app.store import mixes, profiles, requests, shards, sharing, turns
+from app.store import mixes, profiles, requests, shards, sharing, tenants, turns
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
 from app.store.shards import Lease, Shard
@@ -66,6 +66,7 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
         )
         if found is None:
             return None
+        pace.is_shared = tenants.are_several(connection)
         left = sharing.left(connection, **own, owner=owner, now=now)
         if left.others:
             share = fair_share(left.requests + found.shard.requests, left.others + 1)

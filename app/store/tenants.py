@@ -76,6 +76,11 @@ def names(connection: Connection) -> Sequence[str]:
     return [TENANT, *connection.execute(query).scalars()]
 
 
+def are_several(connection: Connection) -> bool:
+    """Whether there is any beside the default tenant that is not disabled."""
+    return len(names(connection)) > 1
+
+
 def change(connection: Connection, name: str, **values: Any) -> None:
     """Set cells of a tenant's row. Raises NotFound."""
     if not connection.execute(update(tenants).where(tenants.c.id == name).values(**values)).rowcount:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Subquery,
     case,
+    false,
     func,
     select,
 )
@@ -78,8 +79,8 @@ def line(place: str, model: str, now: datetime) -> Subquery:
         .subquery()
     )
     used = tenant_shares
-    everybody = select(func.sum(used.c.device_s) / func.nullif(func.sum(used.c.requests), 0)).scalar_subquery()
-    each_s = func.coalesce(used.c.device_s / func.nullif(used.c.requests, 0), everybody, ASSUMED_S)
+    everybody = select(_mean(func.sum(used.c.device_s), func.sum(used.c.requests))).scalar_subquery()
+    each_s = func.coalesce(_mean(used.c.device_s, used.c.requests), everybody, ASSUMED_S)
     in_hand = func.coalesce(runs.c.requests, 0) + waiting.c.ahead
     device_s = func.coalesce(used.c.device_s * faded(used.c.as_of, now, HALF_LIFE_S), 0.0) + each_s * in_hand
     return (
@@ -90,12 +91,19 @@ def line(place: str, model: str, now: datetime) -> Subquery:
     )
 
 
+def _mean(device_s: ColumnElement[float], requests: ColumnElement[float]) -> ColumnElement[float]:
+    """Of a request; null where nothing is known."""
+    return func.nullif(device_s / func.nullif(requests, 0), 0)
+
+
 def instead_of(connection: Connection, shard_id: str, *, place: str, model: str, now: datetime) -> str | None:
     """The shard of another tenant whose turn it is, before this one's; None if it is its own tenant's turn.
 
     The bell rang for a shard some time ago, and others may have come since.
     """
     waits = line(place, model, now)
-    first = connection.execute(select(waits.c.id, waits.c.tenant_id).order_by(waits.c.tag).limit(1)).first()
-    own = connection.execute(select(shards.c.tenant_id).where(shards.c.id == shard_id)).scalar()
-    return first.id if first is not None and first.tenant_id != own else None
+    own = select(shards.c.tenant_id).where(shards.c.id == shard_id).scalar_subquery()
+    is_own = func.coalesce(waits.c.tenant_id == own, false())
+    query = select(waits.c.id, is_own).order_by(waits.c.tag, is_own.desc()).limit(1)
+    first = connection.execute(query).first()
+    return None if first is None or first[1] else str(first[0])
