@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from app.domain.batch import BatchStatus
 from app.domain.completion import Completion, EngineRequest
 from app.domain.tenant import Limits
-from app.ports import Task
+from app.ports import Queue, Task
 from app.services import batches, files, finalization, generation, reconciliation, tenants, validation
 from app.services.context import SystemClock
 from app.services.dispatch import QUEUE_DEPTH, ring_for_shards
@@ -127,12 +127,13 @@ def test_a_newcomer_is_served_next_though_the_queue_is_full_of_anothers(desk: De
     ring_for_shards(desk.context)
     rung = desk.dispatcher.arguments(Task.GENERATE)
     assert len(rung) == QUEUE_DEPTH
-    del desk.dispatcher.sent[:2]
     worker = desk.worker(engine)
+    desk.dispatcher.sent.pop(0)
     desk.run_beside_others(worker, rung[0])
     with desk.context.database.transaction() as connection:
         used(connection, TENANT, 1.0)
         theirs = store_batch(connection, lines=1, ranges=[(1, 1)], tenant_id="other")
+    desk.dispatcher.sent.pop(0)
     desk.run_beside_others(worker, rung[1])
     assert desk.rows("SELECT batch_id FROM results WHERE tenant_id = 'other'") == [theirs.id]
     # What the bell had rung for is not forgotten.
@@ -169,15 +170,20 @@ def submit(desk: Desk, tenant: str, requests: int) -> str:
 
 
 @contextmanager
-def workers(desk: Desk, worker: Worker, threads: int = 4) -> Iterator[None]:
-    """A worker that takes messages in the order of the queue, several at a time, as Celery's do."""
+def workers(desk: Desk, worker: Worker) -> Iterator[None]:
+    """A generator and a scheduler that take their messages in the order of their queues, several at a time."""
     ended, lock = threading.Event(), threading.Lock()
 
-    def take_and_run() -> None:
+    def next_of(queue: Queue) -> tuple[Task, str] | None:
+        with lock:
+            found = next((message for message in desk.dispatcher.sent if message[0].queue is queue), None)
+            if found is not None:
+                desk.dispatcher.sent.remove(found)
+            return found
+
+    def take_and_run(queue: Queue) -> None:
         while not ended.is_set():
-            with lock:
-                message = desk.dispatcher.sent.pop(0) if desk.dispatcher.sent else None
-            match message:
+            match next_of(queue):
                 case None:
                     ended.wait(0.005)
                 case (Task.VALIDATE, batch_id):
@@ -187,8 +193,9 @@ def workers(desk: Desk, worker: Worker, threads: int = 4) -> Iterator[None]:
                 case (Task.FINALIZE, batch_id):
                     finalization.finalize(desk.context, batch_id)
 
-    with ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(take_and_run) for _ in range(threads)]
+    threads = [Queue.GENERATE] * 4 + [Queue.SCHEDULE] * 2
+    with ThreadPoolExecutor(len(threads)) as pool:
+        running = [pool.submit(take_and_run, queue) for queue in threads]
         try:
             yield
         finally:
@@ -212,7 +219,7 @@ def duration_s(desk: Desk, tenant: str, requests: int) -> float:
 
 
 def test_a_small_batch_beside_thousands_of_anothers_lines(desks: Desks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "GROUP_S", 0.05)
+    monkeypatch.setattr(generation, "GROUP_S", 0.1)
     desk = in_real_time(desks.desk(engine_max_seqs=16, shard_size=64))
     add_tenant(desk)
     engine = Slow(slots=16, pause_s=0.2)
@@ -227,7 +234,7 @@ def test_a_small_batch_beside_thousands_of_anothers_lines(desks: Desks, monkeypa
 
 
 def test_two_backlogs_share_by_weight(desks: Desks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "GROUP_S", 0.05)
+    monkeypatch.setattr(generation, "GROUP_S", 0.1)
     desk = in_real_time(desks.desk(engine_max_seqs=16, shard_size=16))
     add_tenant(desk, weight=3.0)
     for tenant in (TENANT, "other"):
