@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.limits import MAX_BODY_BYTES, limited, refusal_of_size, shallow
 from app.domain.completion import error_body
 from app.services.context import Context
 from app.settings import Settings
@@ -17,10 +18,10 @@ from app.web.pages import VOTE_PAGE
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 OPEN_PATHS = frozenset({"/healthz"})
+UPLOADS = "/v1/files"
+"""What takes long bodies."""
 VOTES = "/sprout/v1/votes"
 """What our own page sends to."""
-MAX_BODY_BYTES = 1 << 20
-"""Longest body of a request that is no upload; also the room for a form around an uploaded file."""
 
 
 class Guard:
@@ -39,14 +40,15 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Request(scope))
+        is_upload = scope["path"] == UPLOADS
+        limit = MAX_BODY_BYTES + (self._max_file_bytes if is_upload else 0)
+        refusal = self._refusal(Request(scope)) or refusal_of_size(scope, limit)
         if refusal is not None:
             status, message = refusal
             await JSONResponse(error_body(message), status_code=status)(scope, receive, send)
             return
-        upload = scope["path"] == "/v1/files"
-        limit = MAX_BODY_BYTES + (self._max_file_bytes if upload else 0)
-        await self._app(scope, _limited(receive, limit), send)
+        body = limited(receive, limit)
+        await self._app(scope, body if is_upload else shallow(body), send)
 
     def _refusal(self, request: Request) -> tuple[int, str] | None:
         if self._key is not None:
@@ -68,21 +70,6 @@ def _is_foreign(request: Request) -> bool:
     if origin is None:
         return False
     return request.scope["path"] != VOTES or origin != f"{request.url.scheme}://{request.headers.get('host')}"
-
-
-def _limited(receive: Receive, limit: int) -> Receive:
-    """`receive` that refuses a body as soon as it is longer than `limit` bytes."""
-    size = 0
-
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise HTTPException(413, f"The body is longer than {limit} bytes: split it into several batches.")
-        return message
-
-    return counted
 
 
 def get_context(request: Request) -> Context:
