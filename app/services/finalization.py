@@ -72,9 +72,10 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
                 model = model or found.model or None
             sizes[good] += targets[good].write(_line(entry))
             lines[good] += 1
+    now = context.clock.now()
     for good, file_id in ids.items():
         if lines[good]:
-            files.add(connection, _file(batch, file_id, names[good], sizes[good], context.clock.now()))
+            files.add(connection, _file(batch, file_id, names[good], sizes[good], now))
         else:
             context.files.remove(file_id)
     return {

@@ -88,8 +88,8 @@ batches = Table(
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),
     CheckConstraint("total >= 0", name="total_not_negative"),
-    CheckConstraint("output_expires_after_s > 0", name="output_expires_later"),
     CheckConstraint("rejected >= 0", name="rejected_not_negative"),
+    CheckConstraint("output_expires_after_s > 0", name="output_expires_later"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
     Index(None, "tenant_id", "created_at"),
     Index(

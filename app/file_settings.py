@@ -1,4 +1,4 @@
-"""The part of the settings that says how large input may be, and where it is kept."""
+"""The part of the settings that is about files: how large they may be, and where they are kept."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
 
-class InputSettings(BaseSettings):
-    """See `app.settings`. The limits on files and requests are OpenAI's."""
+class FileSettings(BaseSettings):
+    """See `app.settings`. Bytes and requests are OpenAI's limits."""
 
     files_url: str | None = Field(
         None, description="object storage for files, such as s3://bucket/prefix; unset: the folder files in SPROUT_HOME"
