@@ -106,6 +106,7 @@ def _completion(body: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
         "created": 0,
         "choices": [{"index": index, **choice} for index, choice in enumerate(choices)],
         "usage": {"prompt_tokens": spent[0], "completion_tokens": spent[1], "total_tokens": sum(spent)},
+        "system_fingerprint": None,
     }
 
 
