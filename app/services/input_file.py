@@ -191,10 +191,10 @@ def _count(prompt: Prompt, tokenizer: Tokenizer, room: int) -> int:
     """Tokens of a prompt; where there is room for the most that it can have, it may have fewer."""
     if isinstance(prompt, int):
         return prompt
-    if isinstance(prompt, str):
-        return tokenizer.count(prompt)
-    most = tokenizer.bound_messages(prompt)
-    return most if most is not None and most <= room else tokenizer.count_messages(prompt)
+    most = tokenizer.bound(prompt) if isinstance(prompt, str) else tokenizer.bound_messages(prompt)
+    if most is not None and most <= room:
+        return most
+    return tokenizer.count(prompt) if isinstance(prompt, str) else tokenizer.count_messages(prompt)
 
 
 def _check_unique(request: Request, first: dict[str, int]) -> None:
