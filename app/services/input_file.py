@@ -175,6 +175,8 @@ def read_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
 
 def check_context(request: Request, endpoint: Endpoint, tokenizer: Tokenizer, max_context: int | None) -> None:
     """Raises ContextExceeded when a prompt leaves no room for an answer, InvalidInput when it can't be rendered."""
+    if endpoint.may_be_cut(request.body):
+        return
     context = min(tokenizer.context_tokens, max_context or tokenizer.context_tokens)
     room, included = (context - 1, ", answer included") if endpoint.generates else (context, "")
     for prompt in endpoint.prompts(request.body):

@@ -131,6 +131,17 @@ def test_a_prompt_that_is_longer_than_the_context(desks: Desks, endpoint: str, n
     )
 
 
+def test_what_may_be_cut_may_be_longer_than_the_context(desks: Desks) -> None:
+    desk, text = desks.desk(max_context=8), "word " * 9
+    for endpoint, name, cut, kept in (
+        ("/v1/responses", "truncation", "auto", "disabled"),
+        ("/v1/embeddings", "truncate_prompt_tokens", -1, None),
+    ):
+        for value, status in ((cut, BatchStatus.IN_PROGRESS), (kept, BatchStatus.FAILED)):
+            batch = desk.validated(lines(endpoint, [{"input": text, name: value}]), endpoint=endpoint)
+            assert batch.status is status
+
+
 def test_of_several_texts_each_has_the_whole_context(desks: Desks) -> None:
     desk = desks.desk(max_context=8)
     bodies: list[dict[str, Any]] = [{"prompt": ["word " * 7] * 3}, {"prompt": [[1] * 7] * 2}]

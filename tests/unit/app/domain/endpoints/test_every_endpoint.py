@@ -27,18 +27,20 @@ values = st.recursive(
 bodies = st.dictionaries(st.sampled_from(NAMES), values, max_size=5)
 
 
+def refusal(endpoint: Endpoint, body: dict[str, Any]) -> InvalidInput | None:
+    try:
+        endpoint.check(body)
+    except InvalidInput as exc:
+        return exc
+    return None
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
 @given(body=bodies, prompt=values)
 def test_a_body_is_refused_or_can_be_read(endpoint: Endpoint, body: dict[str, Any], prompt: object) -> None:
     body = {**body, endpoint.prompt_name: prompt}
     assert endpoint.sequences(body) >= 1
-    try:
-        endpoint.check(body)
-    except InvalidInput as exc:
-        fault: InvalidInput | None = exc
-    else:
-        fault = None
-    if fault is not None:
+    if (fault := refusal(endpoint, body)) is not None:
         assert fault.code
         assert str(fault.param).startswith("body.")
         return
