@@ -175,6 +175,8 @@ def read_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
 
 def check_context(request: Request, endpoint: Endpoint, tokenizer: Tokenizer, max_context: int | None) -> None:
     """Raises ContextExceeded when a prompt leaves no room for an answer, InvalidInput when it can't be rendered."""
+    if endpoint.may_be_cut(request.body):
+        return
     context = min(tokenizer.context_tokens, max_context or tokenizer.context_tokens)
     room, included = (context - 1, ", answer included") if endpoint.generates else (context, "")
     for prompt in endpoint.prompts(request.body):
@@ -191,10 +193,10 @@ def _count(prompt: Prompt, tokenizer: Tokenizer, room: int) -> int:
     """Tokens of a prompt; where there is room for the most that it can have, it may have fewer."""
     if isinstance(prompt, int):
         return prompt
-    if isinstance(prompt, str):
-        return tokenizer.count(prompt)
-    most = tokenizer.bound_messages(prompt)
-    return most if most is not None and most <= room else tokenizer.count_messages(prompt)
+    most = tokenizer.bound(prompt) if isinstance(prompt, str) else tokenizer.bound_messages(prompt)
+    if most is not None and most <= room:
+        return most
+    return tokenizer.count(prompt) if isinstance(prompt, str) else tokenizer.count_messages(prompt)
 
 
 def _check_unique(request: Request, first: dict[str, int]) -> None:
