@@ -21,9 +21,9 @@ from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
 from app.evaluation_settings import EvaluationSettings
 from app.input_settings import InputSettings
+from app.webhook_settings import WebhookSettings
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
-
 
 BASES: Mapping[str, Sequence[Basis]] = {
     "static": tuple(Basis),
@@ -50,7 +50,7 @@ def default_home() -> Path:
     return Path(data).expanduser() / "sprout"
 
 
-class Settings(EvaluationSettings, InputSettings):
+class Settings(EvaluationSettings, InputSettings, WebhookSettings):
     """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
 
     model_config = SettingsConfigDict(

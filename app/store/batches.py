@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, updat
 from app.domain.batch import MOVES, BatchStatus, Schedule
 from app.domain.errors import NotFound
 from app.domain.shard import ShardState
+from app.domain.webhook import batch_event
+from app.store import webhooks
 from app.store.tables import batches, shards
 
 ENDED = "sprout_batch_ended"
@@ -114,15 +116,16 @@ def newest(connection: Connection, tenant: str, *, after: str | None, limit: int
 
 
 def move(connection: Connection, batch_id: str, target: BatchStatus, now: datetime, **values: Any) -> bool:
-    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`, and says on the channel
-    ENDED that a batch has ended."""
+    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`; that a batch has ended
+    is said on the channel ENDED, and its tenant's webhooks are to be told."""
     sources = [status for status, targets in MOVES.items() if target in targets]
     cells = {"status": target, "sent_at": None, f"{target}_at": now, **values}
     statement = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(sources)).values(**cells)
-    moved = connection.execute(statement).rowcount == 1
-    if moved and target.is_final:
+    owner = connection.execute(statement.returning(batches.c.tenant_id)).scalar()
+    if owner is not None and target.is_final:
         connection.execute(select(func.pg_notify(ENDED, batch_id)))
-    return moved
+        webhooks.announce(connection, tenant=owner, kind=batch_event(target), data={"id": batch_id}, now=now)
+    return owner is not None
 
 
 def open_models(connection: Connection) -> Sequence[str]:
