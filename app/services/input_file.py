@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -59,7 +59,7 @@ class InputFile:
         max_requests: int,
     ) -> None:
         self.rejected = 0
-        """Lines that `requests` has left out, once all of those have been taken."""
+        """Lines that the last reading has found to be no requests, once all of it was taken."""
         self._file = file
         self._defaults = defaults
         self._tokenizer = tokenizer
@@ -75,18 +75,11 @@ class InputFile:
         Raises:
             InvalidInput: the file has too many lines.
         """
-        self.rejected = 0
-        for found in self._read_all():
-            if isinstance(found, Request):
-                yield found
-            else:
-                self.rejected += 1
+        return self._read_all(rejected=False)
 
     def rejections(self) -> Iterator[Rejection]:
         """The other lines, each with its cause, in line order."""
-        for found in self._read_all():
-            if isinstance(found, InvalidRequestLine):
-                yield rejection(found)
+        return self._read_all(rejected=True)
 
     def find_repeated(self) -> None:
         """From now on, of the requests with one custom_id only the first is taken.
@@ -99,26 +92,32 @@ class InputFile:
             lines.append(request.line)
         self._repeats = _repeats(digests, lines)
 
-    def _read_all(self) -> Iterator[Request | InvalidRequestLine]:
+    def _read_all(self, *, rejected: bool) -> Iterator[Any]:
+        """The requests, or else the rejected lines."""
+        self.rejected = 0
         repeats = zip(*self._repeats, strict=True)
         again, first = next(repeats, NO_LINES)
         for line in self._lines():
-            found: Request | InvalidRequestLine
             try:
-                found = self._read(line)
-                self._check_context(found)
-                if found.line == again:
+                request = self._read(line)
+                self._check_context(request)
+                if request.line == again:
                     earlier, (again, first) = first, next(repeats, NO_LINES)
-                    raise _duplicate(found, earlier)
+                    raise _duplicate(request, earlier)
             except InvalidRequestLine as exc:
-                found = exc
-            yield found
+                self.rejected += 1
+                if rejected:
+                    yield rejection(exc)
+            else:
+                if not rejected:
+                    yield request
 
     def _lines(self) -> Iterator[_Line]:
         """The lines that are not blank, from the start; of one that is too long, just enough is kept."""
         self._file.seek(0)
         limit = self._defaults.max_line_bytes
-        number, left = 0, self._max_requests
+        most = self._max_requests
+        number = blank = 0
         while raw := self._file.readline(limit + 2):
             number += 1
             line, size = raw, len(raw)
@@ -127,10 +126,10 @@ class InputFile:
             is_long = size > len(line)
             text = line if is_long else line.strip()
             if not text:
+                blank += 1
                 continue
-            left -= 1
-            if left < 0:
-                raise _too_many(self._max_requests)
+            if number > most and number - blank > most:
+                raise _too_many(most)
             yield _Line(number, text, size if is_long else 0)
 
     def _read(self, line: _Line) -> Request:
