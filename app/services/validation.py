@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.request import RequestDefaults
 from app.domain.shard import Cutter
-from app.services import capacity, deferral, directives, discovery
+from app.services import capacity, deferral, deployment, directives, discovery
 from app.services.batches import knows_models, model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -125,6 +126,7 @@ def _source(
         known = capacity.known(connection, settings)
         defaults = replace(defaults, model=_first_model(opened(defaults, None), known), known_models=known)
     model = model_of(settings, defaults.model)
+    deployment.check_endpoint(connection, model, defaults.endpoint)
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
     return model, opened(defaults, tokenizer)
@@ -151,7 +153,7 @@ def _copy_in(context: Context, connection: Connection, batch: Batch, model: str,
     def attempt() -> Cutter:
         cutter = Cutter(context.settings.shard_size)
         with connection.begin_nested():
-            entries = cutter.passing(discovery.named(source.requests(), classes))
+            entries = cutter.passing(discovery.named(source.requests(), classes, ENDPOINTS[batch.endpoint]))
             requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
         return cutter
 
