@@ -16,8 +16,8 @@ from app.domain.errors import ConfigurationError, NotFound
 
 PART_BYTES = 8 << 20
 """As much of a file that is being written lies in memory; S3 takes no less than 5 MiB at once, and 10 000 parts."""
-READ_BYTES = 1 << 20
-"""As much is asked for at once."""
+AHEAD_BYTES = 4 << 20
+"""As much is asked for at once, beyond what is wanted."""
 ABANDONED_S = 86_400.0
 """A half-written file to which nothing was added for so long is nobody's."""
 
@@ -98,11 +98,11 @@ class ObjectStore:
 
     def open(self, file_id: str) -> BinaryIO:
         try:
-            raw: Any = self._system.open(self._path(file_id), "rb", block_size=READ_BYTES, cache_type="readahead")
+            raw: Any = self._system.open(self._path(file_id), "rb", block_size=AHEAD_BYTES, cache_type="readahead")
         except FileNotFoundError as exc:
             raise _gone(file_id, self._url) from exc
         # fsspec's own files know no longest line.
-        return cast(BinaryIO, io.BufferedReader(raw, READ_BYTES))
+        return cast(BinaryIO, io.BufferedReader(raw, 1 << 18))
 
     def remove(self, file_id: str) -> None:
         with suppress(FileNotFoundError):
