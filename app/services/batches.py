@@ -20,6 +20,7 @@ from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.request import LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
+from app.services import limits
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.settings import Settings
@@ -73,6 +74,7 @@ def create(
 
     Raises:
         InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
+        LimitExceeded: the tenant has used up one of its limits.
         NotFound: no such input file.
     """
     window, stated = parse_completion_window(completion_window), metadata or {}
@@ -93,11 +95,16 @@ def create(
         zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
         output_expires_after_s=output_expires_after_s,
     )
-    with context.database.transaction() as connection:
-        _check_purpose(files.get(connection, tenant, input_file_id, now, keep=True))
-        batches.add(connection, batch)
+    _store(context, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch
+
+
+def _store(context: Context, batch: Batch) -> None:
+    with context.database.transaction() as connection:
+        _check_purpose(files.get(connection, batch.tenant_id, batch.input_file_id, batch.created_at, keep=True))
+        limits.check(connection, batch.tenant_id, batch.created_at)
+        batches.add(connection, batch)
 
 
 def _check(context: Context, endpoint: str, metadata: Mapping[str, str]) -> None:

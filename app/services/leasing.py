@@ -16,7 +16,7 @@ from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
 from app.settings import Settings
-from app.store import mixes, profiles, requests, shards, sharing
+from app.store import mixes, profiles, requests, shards, sharing, tenants, turns
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
 from app.store.shards import Lease, Shard
@@ -41,6 +41,18 @@ class LeasedShard:
     """Whether a part of it was left to others, who do not know of it yet."""
 
 
+def whose_turn(context: Context, shard_id: str) -> str:
+    """The shard itself, or the one of another tenant that goes before it; then the bell rings for it another time."""
+    settings = context.settings
+    with context.database.transaction() as connection:
+        first = turns.instead_of(
+            connection, shard_id, place=settings.place, model=settings.served_name, now=context.clock.now()
+        )
+        if first is not None:
+            shards.unsend(connection, [shard_id])
+    return first or shard_id
+
+
 def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:
     """Take the shard and draw a level for each request that has no result yet; None if it is not to be had.
 
@@ -55,6 +67,7 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
         )
         if found is None:
             return None
+        pace.is_shared = tenants.are_several(connection)
         left = sharing.left(connection, **own, owner=owner, now=now)
         if left.others:
             share = fair_share(left.requests + found.shard.requests, left.others + 1)

@@ -13,8 +13,9 @@ import pytest
 from app.api.access import Guard
 from app.api.limits import MAX_ADDRESS_BYTES, MAX_BODY_BYTES, MAX_HEADER_BYTES, depth
 from app.domain.request import MAX_DEPTH
-from app.settings import Settings
+from app.services.context import Context
 from tests.support.api import Api, error_of
+from tests.support.services import Desk, Desks
 
 
 class Body:
@@ -42,7 +43,7 @@ class Pieces(httpx.AsyncByteStream):
             yield self._piece
 
 
-def call(body: Body, path: str, headers: Mapping[str, str], **settings: Any) -> int:
+def call(context: Context, body: Body, path: str, headers: Mapping[str, str]) -> int:
     """The status that the guard answers with; 200 if the application behind it read the whole body."""
     statuses: list[int] = []
 
@@ -55,46 +56,47 @@ def call(body: Body, path: str, headers: Mapping[str, str], **settings: Any) -> 
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    guard = Guard(application, Settings(_env_prefix="NOBODY_SETS_", **settings))
+    guard = Guard(application, context)
     pairs = [(name.encode(), value.encode()) for name, value in {"host": "127.0.0.1", **headers}.items()]
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": pairs}
     asyncio.run(guard(scope, body.receive, send))
     return statuses[0]
 
 
-def test_without_the_key_nothing_of_the_body_is_read() -> None:
+def test_without_the_key_nothing_of_the_body_is_read(desks: Desks) -> None:
     body = Body(b"x" * 1000, 1000)
-    assert call(body, "/v1/files", {"authorization": "Bearer wrong"}, api_key="right") == 401
+    assert call(desks.desk(api_key="right").context, body, "/v1/files", {"authorization": "Bearer wrong"}) == 401
     assert body.read == 0
 
 
 @pytest.mark.parametrize(
     ("path", "limit"), [("/v1/batches", MAX_BODY_BYTES), ("/v1/files", MAX_BODY_BYTES + 5_000_000)]
 )
-def test_a_body_is_refused_as_soon_as_it_is_too_long(path: str, limit: int) -> None:
+def test_a_body_is_refused_as_soon_as_it_is_too_long(desks: Desks, path: str, limit: int) -> None:
     chunk = 100_000
+    context = desks.desk(max_file_bytes=5_000_000).context
     fits = Body(b"x" * chunk, limit // chunk)
-    assert call(fits, path, {}, max_file_bytes=5_000_000) == 200
+    assert call(context, fits, path, {}) == 200
     too_long = Body(b"x" * chunk, 1000)
     with pytest.raises(Exception, match="The body is longer than"):
-        call(too_long, path, {}, max_file_bytes=5_000_000)
+        call(context, too_long, path, {})
     assert too_long.read == limit // chunk + 1
 
 
-def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
-    body = Body(b"x", 1)
+def test_a_body_that_says_it_is_too_long_is_not_read(desks: Desks) -> None:
+    context = desks.desk(max_file_bytes=5_000_000).context
     for path, limit in (("/v1/batches", MAX_BODY_BYTES), ("/v1/files", MAX_BODY_BYTES + 5_000_000)):
         for length, status in ((limit, 200), (limit + 1, 413), (10**30, 413)):
             body = Body(b"x", 1)
-            assert call(body, path, {"content-length": str(length)}, max_file_bytes=5_000_000) == status
+            assert call(context, body, path, {"content-length": str(length)}) == status
             assert body.read == (2 if status == 200 else 0)
 
 
-def test_too_many_headers() -> None:
+def test_too_many_headers(desk: Desk) -> None:
     fits = {f"x-{number:04}": "v" * 94 for number in range(MAX_HEADER_BYTES // 100 - 1)}
-    assert call(Body(b"x", 1), "/v1/batches", fits) == 200
-    assert call(Body(b"x", 1), "/v1/batches", {**fits, "cookie": "c" * 200}) == 431
-    assert call(Body(b"x", 1), "/v1/batches", {"x": "v" * MAX_HEADER_BYTES}) == 431
+    assert call(desk.context, Body(b"x", 1), "/v1/batches", fits) == 200
+    assert call(desk.context, Body(b"x", 1), "/v1/batches", {**fits, "cookie": "c" * 200}) == 431
+    assert call(desk.context, Body(b"x", 1), "/v1/batches", {"x": "v" * MAX_HEADER_BYTES}) == 431
 
 
 def test_a_refusal_of_size_has_the_form_of_all(api: Api) -> None:
