@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,8 +16,10 @@ from app.domain.errors import ConfigurationError, NotFound
 
 PART_BYTES = 8 << 20
 """As much of a file that is being written lies in memory; S3 takes no less than 5 MiB at once, and 10 000 parts."""
-READ_BYTES = 1 << 20
-"""As much is asked for at once."""
+AHEAD_BYTES = 4 << 20
+"""As much is asked for at once, beyond what is wanted."""
+ABANDONED_S = 86_400.0
+"""A half-written file to which nothing was added for so long is nobody's."""
 
 
 class FolderStore:
@@ -25,6 +28,7 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._remove_abandoned()
 
     @contextmanager
     def create(self, file_id: str) -> Iterator[BinaryIO]:
@@ -38,6 +42,13 @@ class FolderStore:
             self._sync_folder()
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        """What killed processes left half-written."""
+        for path in self._root.glob(".file-*"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > ABANDONED_S:
+                    path.unlink()
 
     def _sync_folder(self) -> None:
         """Without it a power cut can take the new name away again, after its row was committed."""
@@ -87,11 +98,11 @@ class ObjectStore:
 
     def open(self, file_id: str) -> BinaryIO:
         try:
-            raw: Any = self._system.open(self._path(file_id), "rb", block_size=READ_BYTES, cache_type="readahead")
+            raw: Any = self._system.open(self._path(file_id), "rb", block_size=AHEAD_BYTES, cache_type="readahead")
         except FileNotFoundError as exc:
             raise _gone(file_id, self._url) from exc
         # fsspec's own files know no longest line.
-        return cast(BinaryIO, io.BufferedReader(raw, READ_BYTES))
+        return cast(BinaryIO, io.BufferedReader(raw, 1 << 18))
 
     def remove(self, file_id: str) -> None:
         with suppress(FileNotFoundError):

@@ -173,3 +173,25 @@ def test_what_ran_before_there_were_several_models_keeps_its_own(
         found = dict(connection.execute(text("SELECT id, model FROM batches")).all())
         assert found == {"ran": batches, "waits": batches, "unread": None}
         assert connection.execute(text("SELECT model FROM windows")).scalar() == window
+
+
+def test_deleted_files_are_stood_in_for_where_batches_must_have_them(unmigrated: Database) -> None:
+    migrate.upgrade(unmigrated, "0011")
+    with unmigrated.transaction() as connection:
+        connection.exec_driver_sql("""
+            INSERT INTO files (id, tenant_id, purpose, filename, bytes, created_at)
+            VALUES ('kept', 't', 'batch', 'f', 1, now());
+            INSERT INTO batches (id, tenant_id, endpoint, input_file_id, output_file_id, completion_window, status,
+                                 created_at, expires_at)
+            VALUES ('a', 't', 'e', 'kept', NULL, '24h', 'cancelled', now(), now()),
+                   ('b', 't', 'e', 'gone', 'out', '24h', 'cancelled', now(), now()),
+                   ('c', 't', 'e', 'gone', NULL, '24h', 'cancelled', now(), now())
+        """)
+    migrate.downgrade(unmigrated, "0010")
+    with unmigrated.transaction() as connection:
+        found = connection.execute(text("SELECT id, tenant_id, purpose, filename, bytes FROM files ORDER BY id")).all()
+        assert [tuple(row) for row in found] == [
+            ("gone", "t", "batch", "deleted", 0),
+            ("kept", "t", "batch", "f", 1),
+            ("out", "t", "batch_output", "deleted", 0),
+        ]

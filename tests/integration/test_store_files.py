@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +15,12 @@ from app.domain.batch import BatchStatus
 from app.domain.errors import Conflict, NotFound
 from app.domain.intensity import HOUR
 from app.store import batches, files
-from app.store.blobs import FolderStore
+from app.store.blobs import ABANDONED_S, FolderStore
 from app.store.ids import new_id
 from tests.support.clock import NOON
 from tests.support.factories import a_file, set_cells, store_batch
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_file_comes_back_as_it_was_stored(connection: Connection) -> None:
@@ -64,6 +70,33 @@ def test_a_file_stays_as_long_as_its_batch_runs(connection: Connection, column: 
     with pytest.raises(Conflict, match="belongs to a batch that has not ended"):
         files.remove(connection, "default", file.id, NOON)
     assert files.get(connection, "default", file.id, NOON) == file
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from app.store.blobs import ABANDONED_S, FolderStore
+with FolderStore(Path(sys.argv[1])).create("file-1") as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_leaves_no_file_and_its_half_goes_in_time(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, cwd=ROOT)
+    assert ended.returncode == -signal.SIGKILL
+    with pytest.raises(NotFound):
+        FolderStore(tmp_path).open("file-1")
+    (half,) = tmp_path.iterdir()
+    assert half.read_bytes() == b"half"
+    long_ago = time.time() - ABANDONED_S - 60
+    os.utime(half, (long_ago, long_ago))
+    with FolderStore(tmp_path).create("file-2") as file:
+        file.write(b"whole")
+    os.utime(tmp_path / "file-2", (long_ago, long_ago))
+    FolderStore(tmp_path)
+    assert os.listdir(tmp_path) == ["file-2"]
 
 
 @pytest.mark.parametrize("column", ["input_file_id", "output_file_id", "error_file_id"])
