@@ -55,17 +55,18 @@ class Guard:
         limit = MAX_BODY_BYTES + (self._max_file_bytes if is_upload else 0)
         try:
             caller = await self._caller(Request(scope))
-            if refusal := refusal_of_size(scope, limit):
-                raise _Refused(*refusal)
             if caller is not None:
                 _check_scope(caller, scope["method"], scope["path"])
                 scope.setdefault("state", {})["caller"] = caller
+            too_large = refusal_of_size(scope, limit)
+            if too_large is not None:
+                raise _Refused(*too_large)
         except _Refused as exc:
             body = error_body(exc.message, kind=exc.kind, code=exc.code)
             await JSONResponse(body, status_code=exc.status)(scope, receive, send)
             return
-        receive = limited(receive, limit)
-        await self._app(scope, receive if is_upload else shallow(receive), send)
+        received = limited(receive, limit)
+        await self._app(scope, received if is_upload else shallow(received), send)
 
     async def _caller(self, request: Request) -> keys.Caller | None:
         """Who calls; None for the page that holds no data and asks for the key. Raises _Refused."""
