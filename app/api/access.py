@@ -55,8 +55,6 @@ class Guard:
         limit = MAX_BODY_BYTES + (self._max_file_bytes if is_upload else 0)
         try:
             caller = await self._caller(Request(scope))
-            if refusal := refusal_of_size(scope, limit):
-                raise _Refused(*refusal)
             if caller is not None:
                 _check_scope(caller, scope["method"], scope["path"])
                 scope.setdefault("state", {})["caller"] = caller

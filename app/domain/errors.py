@@ -3,8 +3,8 @@
 SproutError
 ├── InvalidInput            the caller sent something that cannot be used; nothing was stored
 │   ├── InvalidRequestLine  one line of an input file, with its line number
-│   ├── ContextExceeded     a prompt is longer than the model's context
-│   └── TooLarge            more bytes than the installation takes at once
+│   └── ContextExceeded     a prompt is longer than the model's context
+├── TooLarge                more bytes than the installation takes at once
 ├── NotFound                no such file, batch, model or document for this tenant
 ├── LimitExceeded           the tenant has used up what it may use for now
 ├── Conflict                the thing exists but its state forbids the action
@@ -67,7 +67,7 @@ class ContextExceeded(InvalidInput):
     """The prompt is longer than the model's context."""
 
 
-class TooLarge(InvalidInput):
+class TooLarge(SproutError):
     """More was sent than is taken at once."""
 
 

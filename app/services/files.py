@@ -43,7 +43,7 @@ def upload(context: Context, tenant: str, *, chunks: Iterable[bytes], describe: 
         for chunk in chunks:
             size += len(chunk)
             if size > limit:
-                raise TooLarge(f"The file is larger than {limit} bytes: split it into several batches.", param="file")
+                raise TooLarge(f"The file is larger than {limit} bytes: split it into several batches.")
             target.write(chunk)
         said = describe()
         if said.purpose != "batch":
