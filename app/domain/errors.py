@@ -3,7 +3,8 @@
 SproutError
 ├── InvalidInput            the caller sent something that cannot be used; nothing was stored
 │   ├── InvalidRequestLine  one line of an input file, with its line number
-│   └── ContextExceeded     a prompt is longer than the model's context
+│   ├── ContextExceeded     a prompt is longer than the model's context
+│   └── TooLarge            more bytes than the installation takes at once
 ├── NotFound                no such file, batch, model or document for this tenant
 ├── LimitExceeded           the tenant has used up what it may use for now
 ├── Conflict                the thing exists but its state forbids the action
@@ -48,13 +49,26 @@ class InvalidInput(SproutError):
 class InvalidRequestLine(InvalidInput):
     """A line of the input file cannot be used."""
 
-    def __init__(self, message: str, *, line: int, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        line: int,
+        custom_id: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
         super().__init__(message, param=param, code=code)
         self.line = line
+        self.custom_id = custom_id
 
 
 class ContextExceeded(InvalidInput):
     """The prompt is longer than the model's context."""
+
+
+class TooLarge(InvalidInput):
+    """More was sent than is taken at once."""
 
 
 class NotFound(SproutError):

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, tuple_, update
 
 from app.domain.batch import MOVES, BatchStatus, Schedule
 from app.domain.errors import NotFound
 from app.domain.shard import ShardState
+from app.domain.webhook import batch_event
+from app.store import webhooks
 from app.store.tables import batches, shards
 from app.store.tenants import hold_of
 
@@ -30,12 +32,15 @@ class Batch:
     created_at: datetime
     expires_at: datetime
     model: str | None = None
-    """The one that all of its lines name; None until it is validated."""
+    """The one that all of its requests name; None until it is validated."""
     errors: Sequence[Mapping[str, Any]] | None = None
     metadata: Mapping[str, str] | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     total: int = 0
+    """Lines that are not blank; 0 until it is validated."""
+    rejected: int = 0
+    """How many of them validation has rejected."""
     completed: int | None = None
     failed: int | None = None
     usage: Mapping[str, Any] | None = None
@@ -56,11 +61,13 @@ class Batch:
     """The first plan: `app.services.deferral` says what is in it."""
     plan: Mapping[str, Any] | None = None
     """The newest one."""
+    output_expires_after_s: int | None = None
+    """How long its output and error files are kept; None: until somebody removes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many requests have an answer, and how many ended in an error."""
+    """How many lines have an answer, and how many ended in an error or were rejected."""
 
     completed: int
     failed: int
@@ -114,15 +121,21 @@ def newest(connection: Connection, tenant: str, *, after: str | None, limit: int
 
 
 def move(connection: Connection, batch_id: str, target: BatchStatus, now: datetime, **values: Any) -> bool:
-    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`, and says on the channel
-    ENDED that a batch has ended."""
+    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`; that a batch has ended
+    is said on the channel ENDED, and its tenant's webhooks are to be told."""
     sources = [status for status, targets in MOVES.items() if target in targets]
     cells = {"status": target, "sent_at": None, f"{target}_at": now, **values}
     statement = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(sources)).values(**cells)
-    moved = connection.execute(statement).rowcount == 1
-    if moved and target.is_final:
+    owner = connection.execute(statement.returning(batches.c.tenant_id)).scalar()
+    if owner is not None and target.is_final:
         connection.execute(select(func.pg_notify(ENDED, batch_id)))
-    return moved
+        webhooks.announce(connection, tenant=owner, kind=batch_event(target), data={"id": batch_id}, now=now)
+    return owner is not None
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether a batch has not ended, as the index over the open ones has it."""
+    return batches.c.status.not_in([status for status in BatchStatus if status.is_final])
 
 
 def open_models(connection: Connection) -> Sequence[str]:
@@ -132,12 +145,12 @@ def open_models(connection: Connection) -> Sequence[str]:
 
 
 def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counts]:
-    """Progress per batch: its final counts, or while it runs the sums over its shards."""
+    """Progress per batch: its final counts, or while it runs the sums over its shards and what was rejected."""
     query = (
         select(
             batches.c.id,
             func.coalesce(batches.c.completed, func.sum(shards.c.completed), 0),
-            func.coalesce(batches.c.failed, func.sum(shards.c.failed), 0),
+            func.coalesce(batches.c.failed, func.coalesce(func.sum(shards.c.failed), 0) + batches.c.rejected),
             hold_of(batches.c.tenant_id),
         )
         .outerjoin(shards, shards.c.batch_id == batches.c.id)
@@ -158,7 +171,7 @@ def created_since(connection: Connection, tenant: str, since: datetime) -> Seque
 
 def unanswered(connection: Connection, tenant: str) -> int:
     """Requests of a tenant's batches in progress that have no answer yet."""
-    running = select(batches.c.id, batches.c.total).where(
+    running = select(batches.c.id, (batches.c.total - batches.c.rejected).label("total")).where(
         batches.c.tenant_id == tenant, batches.c.status == BatchStatus.IN_PROGRESS
     )
     found = running.subquery()

@@ -16,6 +16,7 @@ from app.api.scopes import SCOPES
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.tenant import EVERYTHING, Limits, Scope
 from app.services import keys, rounds, tenants
+from app.store.database import TENANT
 from app.web.pages import VOTE_PAGE
 from tests.support.api import Api, error_of
 from tests.support.engine import EchoEngine
@@ -247,7 +248,14 @@ def populated(desk: Desk, engine: EchoEngine) -> dict[str, str]:
         store_verdicts(connection, wins=3)
     file_id = desk.batch(done.id).output_file_id
     assert file_id is not None
-    return {"batch_id": done.id, "waits": waits.id, "file_id": file_id, "input": done.input_file_id}
+    hook = webhooks.add(desk.context, TENANT, url="https://hook.example/SECRET", event_types=None, name="hook")
+    return {
+        "batch_id": done.id,
+        "waits": waits.id,
+        "file_id": file_id,
+        "input": done.input_file_id,
+        "webhook_id": hook.id,
+    }
 
 
 def test_nothing_of_one_tenant_is_visible_to_another(api: Api, desk: Desk, engine: EchoEngine, other: Headers) -> None:
@@ -258,14 +266,14 @@ def test_nothing_of_one_tenant_is_visible_to_another(api: Api, desk: Desk, engin
             if "{" not in path:
                 continue
             name = re.findall(r"\{(\w+)\}", path)[0]
-            values = [ids["batch_id"], ids["waits"]] if name == "batch_id" else [ids["file_id"], ids["input"]]
-            for value in values:
+            for value in {"batch_id": [ids["waits"]], "file_id": [ids["input"]]}.get(name, []) + [ids[name]]:
                 answer = api(method, path.replace(f"{{{name}}}", value), headers=other)
                 error_of(answer, 404)
                 assert "SECRET" not in answer.text
     assert desk.rows("SELECT batches::text FROM batches ORDER BY id") == before
     body = {"input_file_id": ids["input"], "endpoint": ENDPOINT, "completion_window": "24h"}
     error_of(api("POST", "/v1/batches", headers=other, json=body), 404)
+    assert api.get("/sprout/v1/webhooks", headers=other)["data"] == []
     for path in ("/v1/files", "/v1/batches"):
         assert api.get(path, headers=other)["data"] == []
         error_of(

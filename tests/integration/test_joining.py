@@ -24,7 +24,7 @@ from tests.support.services import Desks, some_settings
 
 LOCAL = {
     *("home", "database_url", "broker_url", "api_host", "api_port", "flower_port", "api_key", "api_url"),
-    *("judge_key", "webhook_url"),
+    *("judge_key", "webhook_url", "webhook_secret", "webhook_private"),
     *("engine", "engine_url", "engine_key", "engine_dtype", "engine_max_seqs", "tensor_parallel", "engine_args"),
     *(
         "hardware",
@@ -37,6 +37,7 @@ LOCAL = {
         "embodied_g",
         "lifetime_s",
         "shards_in_flight",
+        "files_url",
     ),
     *("intensity_provider", "electricity_maps_token", "watttime_user", "watttime_password", "intensity_url"),
     *("trace_file", "trace_repeats"),
