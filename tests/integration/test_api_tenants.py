@@ -15,7 +15,7 @@ from app.api.callers import KNOWN_S, Callers
 from app.api.scopes import SCOPES
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.tenant import EVERYTHING, Limits, Scope
-from app.services import keys, rounds, tenants
+from app.services import keys, rounds, tenants, webhooks
 from app.store.database import TENANT
 from app.web.pages import VOTE_PAGE
 from tests.support.api import Api, error_of
@@ -248,7 +248,9 @@ def populated(desk: Desk, engine: EchoEngine) -> dict[str, str]:
         store_verdicts(connection, wins=3)
     file_id = desk.batch(done.id).output_file_id
     assert file_id is not None
-    hook = webhooks.add(desk.context, TENANT, url="https://hook.example/SECRET", event_types=None, name="hook")
+    hook = webhooks.add(
+        desk.context, TENANT, url="https://93.184.216.34/SECRET", event_types=["batch.completed"], name="hook"
+    )
     return {
         "batch_id": done.id,
         "waits": waits.id,
@@ -266,7 +268,7 @@ def test_nothing_of_one_tenant_is_visible_to_another(api: Api, desk: Desk, engin
             if "{" not in path:
                 continue
             name = re.findall(r"\{(\w+)\}", path)[0]
-            for value in {"batch_id": [ids["waits"]], "file_id": [ids["input"]]}.get(name, []) + [ids[name]]:
+            for value in [*{"batch_id": [ids["waits"]], "file_id": [ids["input"]]}.get(name, []), ids[name]]:
                 answer = api(method, path.replace(f"{{{name}}}", value), headers=other)
                 error_of(answer, 404)
                 assert "SECRET" not in answer.text
