@@ -53,7 +53,7 @@ async def _sprout_error(_: Request, exc: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(exc, kind)), 500)
     if status >= 500:
         log.error("%s: %s", type(exc).__name__, exc.message)
-    if isinstance(exc, InvalidInput):
+    if isinstance(exc, InvalidInput | NotFound):
         return _answer(status, exc.message, param=exc.param, code=exc.code)
     if isinstance(exc, LimitExceeded):
         return _limited(status, exc)

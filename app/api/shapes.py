@@ -109,7 +109,6 @@ TIMES = (
     "cancelling_at",
     "cancelled_at",
 )
-"""Moments of a batch."""
 
 
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class TooLarge(InvalidInput):
 class NotFound(SproutError):
     """There is no such thing."""
 
+    def __init__(self, message: str | None = None, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
 
 class LimitExceeded(SproutError):
     """The tenant has used up what it may use for now."""

@@ -16,8 +16,9 @@ from app.domain.batch import (
     parse_schedule,
     parse_zones,
 )
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput
-from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
+from app.domain.request import LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
 from app.services import limits
 from app.services.context import Context
@@ -50,7 +51,11 @@ def request_defaults(context: Context, endpoint: str, metadata: Mapping[str, str
     """What a batch's lines take from the batch and from the settings, their model left open. Raises InvalidInput."""
     settings = context.settings
     defaults = RequestDefaults(
-        endpoint=endpoint, model=None, levels=settings.levels, max_line_bytes=settings.max_line_bytes
+        endpoint=endpoint,
+        model=None,
+        levels=settings.levels,
+        max_line_bytes=settings.max_line_bytes,
+        workload=ENDPOINTS[endpoint].workload,
     )
     return batch_controls(metadata or {}, defaults)
 

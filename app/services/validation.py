@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound
 from app.domain.request import RequestDefaults
 from app.domain.shard import Cutter
-from app.services import capacity, deferral, directives, discovery, limits
+from app.services import capacity, deferral, deployment, directives, discovery, limits
 from app.services.batches import knows_models, model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -126,6 +127,7 @@ def _source(
         known = capacity.known(connection, settings)
         defaults = replace(defaults, model=_first_model(opened(defaults, None), known), known_models=known)
     model = model_of(settings, defaults.model)
+    deployment.check_endpoint(connection, model, defaults.endpoint)
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
     return model, opened(defaults, tokenizer)
@@ -146,18 +148,13 @@ def _first_model(source: InputFile, known: frozenset[str]) -> str | None:
 
 
 def _copy_in(context: Context, connection: Connection, batch: Batch, model: str, source: InputFile) -> Cutter:
-    """Store the requests that can be used.
-
-    Raises:
-        InvalidInput: the whole file cannot be used.
-        LimitExceeded: they are more than the tenant may have queued.
-    """
+    """Store the requests that can be used. Raises InvalidInput where the whole file cannot."""
     classes = discovery.newest(context, connection, batch.tenant_id, model)
 
     def attempt() -> Cutter:
         cutter = Cutter(context.settings.shard_size)
         with connection.begin_nested():
-            entries = cutter.passing(discovery.named(source.requests(), classes))
+            entries = cutter.passing(discovery.named(source.requests(), classes, ENDPOINTS[batch.endpoint]))
             requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
             limits.admit(connection, batch.tenant_id, cutter.requests)
         return cutter
