@@ -73,7 +73,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sprout-fairness-") as name:
         folder = Path(name)
         with stack(folder, settings), a_client(folder, TENANT) as large, a_client(folder, "small") as small:
-            alone = [duration_s(small, folder, options.requests) for _ in range(options.times)]
+            with a_client(folder, "alone") as nobody_else:
+                alone = [duration_s(nobody_else, folder, options.requests) for _ in range(options.times)]
             backlog = submit(large, folder, options.backlog)
             while not large.batch(backlog)["request_counts"]["completed"]:
                 time.sleep(POLL_S)
