@@ -63,7 +63,7 @@ class Settings(EvaluationSettings, FileSettings, WebhookSettings):
     api_host: str = Field("127.0.0.1", description="address of the API and of Flower")
     api_port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 picks a free one")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower; 0 picks a free one")
-    api_key: SecretStr | None = Field(None, description="bearer key the API asks for; needed off loopback")
+    api_key: SecretStr | None = Field(None, description="the operator's bearer key; unset: see docs/tenants.md")
     api_url: str | None = Field(None, description="API the CLI talks to; unset: the stack of SPROUT_HOME")
 
     engine: str = Field(

@@ -171,7 +171,7 @@ def created_since(connection: Connection, tenant: str, since: datetime) -> Seque
 
 def unanswered(connection: Connection, tenant: str) -> int:
     """Requests of a tenant's batches in progress that have no answer yet."""
-    running = select(batches.c.id, batches.c.total).where(
+    running = select(batches.c.id, (batches.c.total - batches.c.rejected).label("total")).where(
         batches.c.tenant_id == tenant, batches.c.status == BatchStatus.IN_PROGRESS
     )
     found = running.subquery()

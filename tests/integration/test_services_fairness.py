@@ -224,7 +224,9 @@ def test_a_small_batch_beside_thousands_of_anothers_lines(desks: Desks, monkeypa
     add_tenant(desk)
     engine = Slow(slots=16, pause_s=0.2)
     with workers(desk, desk.worker(engine)):
-        alone_s = duration_s(desk, "other", 100)
+        # Of a third tenant: the other comes newly.
+        add_tenant(desk, "third")
+        alone_s = duration_s(desk, "third", 100)
         backlog = submit(desk, TENANT, 3000)
         answered = "SELECT count(*) > 50 FROM results WHERE batch_id = :id"
         eventually(lambda: desk.rows(answered, id=backlog) == [True], within_s=20)
