@@ -84,20 +84,24 @@ PLAN_FIELDS = (
 """What a batch shows of its newest plan: `app.services.plan_notes.Note` says what they are."""
 
 
+TIMES = (
+    "created_at",
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout`: the schedule, and the newest plan of what is left; null once it has ended."""
-    plan = {} if batch.status.is_final else batch.plan or {}
-    times = (
-        "created_at",
-        "in_progress_at",
-        "expires_at",
-        "finalizing_at",
-        "completed_at",
-        "failed_at",
-        "expired_at",
-        "cancelling_at",
-        "cancelled_at",
-    )
+    """OpenAI's fields, and `sprout`: the schedule, the newest plan of what is left, null while it is paused and once it
+    has ended, and what it used once it has."""
+    is_paused = batch.paused_at is not None and not batch.status.is_final
+    plan = _paused(batch) if is_paused else {} if batch.status.is_final else batch.plan or {}
     return {
         "id": batch.id,
         "object": "batch",
@@ -109,15 +113,26 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
         "status": batch.status,
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
-        **{name: epoch(getattr(batch, name)) for name in times},
+        **{name: epoch(getattr(batch, name)) for name in TIMES},
         "request_counts": {"total": batch.total, "completed": counts.completed, "failed": counts.failed},
         "usage": batch.usage,
         "metadata": batch.metadata,
         "sprout": {
             "schedule": batch.schedule,
             "zones": batch.zones or None,
+            "priority": batch.priority,
+            "paused": is_paused,
+            "retry_of": batch.retry_of,
             **{name: plan.get(name) for name in PLAN_FIELDS},
+            "ledger": batch.ledger,
         },
+    }
+
+
+def _paused(batch: Batch) -> Mapping[str, Any]:
+    return {
+        "reason": f"It is paused ({batch.pause_reason}): no more of it runs until it is resumed, and its completion "
+        "window goes on."
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.batch import (
     EVALUATION_KEY,
+    PRIORITY_KEY,
     RUN_KEY,
     SCHEDULE_KEY,
     ZONES_KEY,
@@ -13,22 +14,26 @@ from app.domain.batch import (
     Schedule,
     check_evaluation,
     parse_completion_window,
+    parse_priority,
     parse_schedule,
     parse_zones,
 )
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
+from app.services import idempotency
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.settings import Settings
 from app.store import batches, files, shards
+from app.store import idempotency as stored_keys
 from app.store.batches import Batch, Counts
 from app.store.files import File
+from app.store.idempotency import Once
 from app.store.ids import new_id
 
 OWN_PREFIX = "sprout_"
-OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY})
+OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY, PRIORITY_KEY})
 """Another key that begins so is a slip: it would be ignored, and its batch run otherwise than was meant."""
 
 MAX_METADATA = 16
@@ -68,11 +73,13 @@ def create(
     endpoint: str,
     completion_window: str,
     metadata: Mapping[str, str] | None,
+    once: Once | None = None,
 ) -> Batch:
-    """Accept a batch for validation.
+    """Accept a batch for validation; or return the one that was created with the same idempotency key.
 
     Raises:
-        InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
+        InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata; or a key under which
+            something else was asked for.
         NotFound: no such input file.
     """
     _check_endpoint(endpoint)
@@ -94,10 +101,22 @@ def create(
         sent_at=now,
         schedule=parse_schedule(stated.get(SCHEDULE_KEY, Schedule.ASAP)),
         zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
+        priority=parse_priority(stated.get(PRIORITY_KEY, "0")),
     )
+    return _accept(context, batch, once)
+
+
+def _accept(context: Context, batch: Batch, once: Once | None) -> Batch:
+    """Add the batch and ring for its validation, unless there is one with the same idempotency key."""
+    tenant = batch.tenant_id
     with context.database.transaction() as connection:
-        _check_purpose(files.get(connection, tenant, input_file_id))
+        earlier = idempotency.earlier(connection, tenant, once, batch.created_at) if once else None
+        if earlier is not None:
+            return earlier
+        _check_purpose(files.get(connection, tenant, batch.input_file_id))
         batches.add(connection, batch)
+        if once:
+            stored_keys.put(connection, tenant, once, batch.id, batch.created_at)
     ring(context, Task.VALIDATE, batch.id)
     return batch
 

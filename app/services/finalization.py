@@ -10,8 +10,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus
-from app.domain.workload import floor_of
+from app.domain.profile import Profile
+from app.services import batch_ledger
 from app.services.context import Context
+from app.services.line_ledger import l0_profiles, of_line
 from app.store import batches, files, results
 from app.store.batches import Batch
 from app.store.files import File
@@ -55,11 +57,12 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
     lines, sizes = {True: 0, False: 0}, {True: 0, False: 0}
     prompt_tokens = completion_tokens = 0
     model: str | None = None
+    known = l0_profiles(connection, context.settings, batch)
     with ExitStack() as stack:
         targets = {good: stack.enter_context(context.files.create(ids[good])) for good in ids}
         for result in stack.enter_context(closing(results.in_line_order(connection, batch.id))):
             good = result.status_code == 200
-            sizes[good] += targets[good].write(_line(result))
+            sizes[good] += targets[good].write(line_bytes(result, known))
             lines[good] += 1
             prompt_tokens += result.prompt_tokens
             completion_tokens += result.completion_tokens
@@ -84,6 +87,7 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
         "failed": lines[False],
         "model": model or batch.model,
         "usage": _usage(prompt_tokens, completion_tokens),
+        "ledger": batch_ledger.of_batch(connection, context.settings, batch),
     }
 
 
@@ -97,8 +101,9 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> Mapping[str, Any]:
     }
 
 
-def output_line(result: Result) -> dict[str, Any]:
-    """A line of an output or error file: OpenAI's fields, and `sprout` with the request's row of the ledger."""
+def output_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
+    """A line of an output or error file: OpenAI's fields, and `sprout` with the request's row of the ledger; `known`
+    says what L0 costs, by workload."""
     request_id = f"{result.batch_id}-{result.custom_id}"
     response = error = None
     if result.error_code is not None:
@@ -110,26 +115,9 @@ def output_line(result: Result) -> dict[str, Any]:
         "custom_id": result.custom_id,
         "response": response,
         "error": error,
-        "sprout": {
-            "workload": floor_of(result.workload),
-            "level": f"L{result.level}",
-            "probability": result.probability,
-            "pinned": result.mix_id is None,
-            "prompt_tokens": result.prompt_tokens,
-            "completion_tokens": result.completion_tokens,
-            "energy_j": result.energy_j,
-            "energy_basis": result.energy_basis,
-            "device_s": result.device_s,
-            "zone": result.zone,
-            "intensity_g_per_kwh": result.intensity_g_per_kwh,
-            "intensity_basis": result.intensity_basis,
-            "intensity_origin": result.intensity_origin,
-            "operational_g": result.operational_g,
-            "embodied_g": result.embodied_g,
-            "footprint_g": result.operational_g + result.embodied_g,
-        },
+        "sprout": of_line(result, known),
     }
 
 
-def _line(result: Result) -> bytes:
-    return msgspec.json.encode(output_line(result)) + b"\n"
+def line_bytes(result: Result, known: Mapping[str, Profile]) -> bytes:
+    return msgspec.json.encode(output_line(result, known)) + b"\n"

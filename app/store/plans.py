@@ -23,9 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from app.domain.batch import BatchStatus, Schedule
+from app.domain.batch import Schedule
 from app.domain.shard import ShardState
 from app.domain.work import margin_h
+from app.store.batches import may_run
 from app.store.tables import batches, files, shards
 
 
@@ -90,7 +91,7 @@ def open_batches(connection: Connection, *, lock: bool) -> Sequence[OpenBatch]:
     query = (
         select(*(batches.c[name] for name in sorted(own)), files.c.bytes, promised.label("promised"))
         .join(files, files.c.id == batches.c.input_file_id)
-        .where(batches.c.status == BatchStatus.IN_PROGRESS)
+        .where(may_run)
         .order_by(batches.c.id)
     )
     if lock:
@@ -113,7 +114,7 @@ def open_shards(connection: Connection) -> Sequence[OpenShard]:
         .join(batches, batches.c.id == shards.c.batch_id)
         # A copy's lines are planned with the shard that it is a copy of.
         .where(
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             shards.c.state != ShardState.DONE,
             shards.c.copy_of.is_(None),
         )

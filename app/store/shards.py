@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, true, update
 
-from app.domain.batch import BatchStatus
 from app.domain.shard import URGENT, Lines, ShardState
+from app.store.batches import may_run
 from app.store.ids import new_id
+from app.store.precedence import in_turn
 from app.store.tables import batches, shards
 
 
@@ -113,10 +114,10 @@ def waiting(
     """Up to `limit` released shards of a zone and a model to ring for, in the order in which they should run; marks
     them sent.
 
-    First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then the others by
-    their lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
-    A shard that was sent is offered again after `resend`, None for at once: its message may be lost or wait behind
-    others, and a duplicate does no harm.
+    First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then those of more
+    important batches, and among equals by their lines, so that batches take turns: the first n shards of one wait for
+    no more than n of each other. A shard that was sent is offered again after `resend`, None for at once: its message
+    may be lost or wait behind others, and a duplicate does no harm.
     """
     urgent = case((shards.c.start_by <= now + URGENT, shards.c.start_by))
     query = (
@@ -124,14 +125,14 @@ def waiting(
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
             urgent.is_not(None) if only_urgent else true(),
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             batches.c.model == model,
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
             true() if resend is None else _unsent(now, resend),
         )
-        .order_by(urgent.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
+        .order_by(urgent.asc().nulls_last(), *in_turn)
         .limit(limit)
         .with_for_update(of=shards, skip_locked=True)
     )
@@ -174,7 +175,7 @@ def lease(
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             batches.c.model == model,
             ~own_copy,
         )
@@ -269,6 +270,8 @@ def lapsed(connection: Connection, now: datetime) -> Sequence[Shard]:
     query = (
         select(*_SHARD)
         .where(shards.c.state == ShardState.LEASED, shards.c.lease_expires_at <= now)
+        # In the same order in every transaction: lines that are given up take the turns of their batches.
+        .order_by(shards.c.batch_id, shards.c.first_line)
         .with_for_update(skip_locked=True)
     )
     return [Shard(**row) for row in connection.execute(query).mappings()]

@@ -76,11 +76,13 @@ def test_paths_and_queries(api: Api, name: str, value: str) -> None:
         f"/v1/batches?limit={value}",
         f"/sprout/v1/votes/next?voter={value}",
         f"/sprout/v1/batches/{name}/report",
-        f"/sprout/v1/batches/{name}/results?since={value}",
+        f"/v1/batches/{name}/results?after={value}",
+        f"/v1/batches/{name}/results?limit={value}&follow={value}",
     ):
         served(api, "GET", path)
     served(api, "DELETE", f"/v1/files/{name}")
-    served(api, "POST", f"/v1/batches/{name}/cancel")
+    for action in ("cancel", "pause", "resume", "retry"):
+        served(api, "POST", f"/v1/batches/{name}/{action}")
 
 
 @fuzz
