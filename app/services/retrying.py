@@ -93,11 +93,12 @@ def _create(context: Context, connection: Connection, first: Batch) -> str:
         **copied,
     )
     batches.add(connection, batch)
-    if not requests.copy_failed(connection, first.id, batch.id):
-        raise Conflict(_nothing(first, requests.count(connection, first.id)))
+    requests.copy_failed(connection, first.id, batch.id)
     cutter = Cutter(context.settings.shard_size)
     with closing(requests.in_line_order(connection, batch.id)) as entries:
         deque(cutter.passing(entries), maxlen=0)
+    if not cutter.requests:
+        raise Conflict(_nothing(first, requests.count(connection, first.id)))
     model = first.model or context.settings.home_model
     # Nobody else can have moved it: it is not committed yet.
     admit(context, connection, batch, Stored(cutter, model))

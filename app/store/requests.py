@@ -123,15 +123,15 @@ def count(connection: Connection, batch_id: str) -> int:
     return connection.execute(select(func.count()).where(requests.c.batch_id == batch_id)).scalar_one()
 
 
-def copy_failed(connection: Connection, batch_id: str, to: str) -> int:
-    """Copy the requests of a batch that have no good answer to another one, under their lines; returns how many."""
+def copy_failed(connection: Connection, batch_id: str, to: str) -> None:
+    """Copy the requests of a batch that have no good answer to another one, under their lines."""
     good = exists().where(
         results.c.batch_id == batch_id, results.c.line == requests.c.line, results.c.status_code == 200
     )
     cells = {**{name: requests.c[name] for name in _COLUMNS}, "batch_id": literal(to)}
     source = select(*cells.values()).where(requests.c.batch_id == batch_id, ~good)
     with joining_whole(connection):
-        return connection.execute(insert(requests).from_select(list(cells), source)).rowcount
+        connection.execute(insert(requests).from_select(list(cells), source))
 
 
 def in_line_order(connection: Connection, batch_id: str) -> Generator[Request, None, None]:
