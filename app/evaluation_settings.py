@@ -38,14 +38,11 @@ class EvaluationSettings(BaseSettings):
     sample_retention_s: float = Field(
         2_592_000.0, gt=0, description="how long sampled prompts, their answers and judges' replies are kept"
     )
-    webhook_url: SecretStr | None = Field(None, description="URL that is told of events, such as a drop in quality")
 
     @model_validator(mode="after")
     def _judge_agrees(self) -> EvaluationSettings:
         if self.judge == "openai" and not (self.judge_url and self.judge_model):
             raise ValueError("SPROUT_JUDGE=openai needs SPROUT_JUDGE_URL and SPROUT_JUDGE_MODEL")
-        webhook = self.webhook_url and self.webhook_url.get_secret_value()
-        for name, address in (("SPROUT_JUDGE_URL", self.judge_url), ("SPROUT_WEBHOOK_URL", webhook)):
-            if address and not address.startswith(("http://", "https://")):
-                raise ValueError(f"{name} is an address that starts with http:// or https://")
+        if self.judge_url and not self.judge_url.startswith(("http://", "https://")):
+            raise ValueError("SPROUT_JUDGE_URL is an address that starts with http:// or https://")
         return self

@@ -12,8 +12,8 @@ from app.services import (
     installation,
     reconciliation,
     rounds,
+    telling,
     validation,
-    webhook,
 )
 from workers import lifecycle
 from workers.celery import app
@@ -22,11 +22,13 @@ from workers.celery import app
 @app.task(name=Task.VALIDATE)
 def validate(batch_id: str) -> None:
     validation.validate(lifecycle.context(), batch_id)
+    lifecycle.teller().wake()
 
 
 @app.task(name=Task.FINALIZE)
 def finalize(batch_id: str) -> None:
     finalization.finalize(lifecycle.context(), batch_id)
+    lifecycle.teller().wake()
 
 
 @app.task(name=Task.REFRESH)
@@ -37,6 +39,7 @@ def refresh(_reason: str) -> None:
 @app.task(name=Task.RECOMPUTE)
 def recompute(_reason: str) -> None:
     installation.publish(lifecycle.context())
+    telling.publish_operator(lifecycle.context())
     directives.recompute(lifecycle.context(), lifecycle.intensity_provider())
 
 
@@ -53,11 +56,10 @@ def plan(_reason: str) -> None:
 @app.task(name=Task.RECONCILE)
 def reconcile(_reason: str) -> None:
     reconciliation.reconcile(lifecycle.context())
+    lifecycle.teller().wake()
 
 
 @app.task(name=Task.CONSIDER)
 def consider(_reason: str) -> str:
     """What it returns is seen in Flower: a queue that is held looks held."""
-    decided = rounds.consider(lifecycle.context())
-    webhook.tell(lifecycle.context())
-    return decided
+    return rounds.consider(lifecycle.context())

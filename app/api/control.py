@@ -18,7 +18,7 @@ from app.api.shapes import Text, batch_shape
 from app.domain.errors import NotFound
 from app.services import live_results, pausing, retrying
 from app.services.context import Context
-from app.services.live_results import Page
+from app.services.live_results import Page, parse_cursor
 
 router = APIRouter(prefix="/v1")
 
@@ -38,12 +38,12 @@ async def batch_results(
     tenant: Caller,
     ends: Ends,
     batch_id: Text,
-    after: Annotated[str, Query(pattern="^[0-9]{1,9}$")] = "0",
+    after: str = "0",
     limit: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
     follow: bool = False,
 ) -> StreamingResponse:
     """The lines of the batch's output and error files as they finish, as NDJSON, in the order in which they were
-    recorded; lines that validation rejected are in the error file only.
+    recorded: first those that validation rejected.
 
     - `after`: the `sprout.cursor` of the last line that was read; what follows it is given, without gap or repetition.
     - `limit`: at most so many lines; without it, all that there are.
@@ -51,7 +51,7 @@ async def batch_results(
     """
     look = partial(live_results.page, context, tenant, batch_id)
     # Before anything is answered: a batch that is not there is a 404.
-    first = await anyio.to_thread.run_sync(partial(look, after=int(after), limit=limit or live_results.PAGE))
+    first = await anyio.to_thread.run_sync(partial(look, after=parse_cursor(after), limit=limit or live_results.PAGE))
     lines = _lines(context, tenant, batch_id, ends if follow else None, first, limit)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
@@ -68,9 +68,7 @@ async def _lines(
             left -= len(page.lines)
         if left == 0 or page.is_last or (not page.lines and ends is None):
             return
-        look = partial(
-            live_results.page, context, tenant, batch_id, after=page.position, limit=left or live_results.PAGE
-        )
+        look = partial(live_results.page, context, tenant, batch_id, after=page.cursor, limit=left or live_results.PAGE)
         try:
             page = await (anyio.to_thread.run_sync(look) if page.lines or ends is None else _wait(ends, batch_id, look))
         except NotFound:  # it was deleted meanwhile

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import batches, control, errors, files, metrics, models, sprout
+from app.api import batches, control, errors, files, metrics, models, sprout, webhooks
 from app.api.access import Guard
 from app.api.endings import Endings
 from app.composition import build_context
@@ -28,16 +28,8 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, settings=context.settings)
-    for router in (
-        files.router,
-        batches.router,
-        control.router,
-        models.router,
-        sprout.router,
-        metrics.router,
-        pages.router,
-    ):
-        app.include_router(router)
+    for module in (files, batches, control, models, sprout, webhooks, metrics, pages):
+        app.include_router(module.router)
     errors.install(app)
 
     @app.get("/healthz")

@@ -60,10 +60,9 @@ def retry(context: Context, tenant: str, batch_id: str) -> Retry:
             own_id = _create(context, connection, first)
         own = batches.get(connection, tenant, own_id)
         counts = batches.counts(connection, [own_id])[own_id]
-        rejected = max(first.total - requests.count(connection, batch_id), 0)
     ring_for_shards(context)
-    answered = max(first.total - rejected - own.total, 0)
-    return Retry(batch=own, counts=counts, answered=answered, rejected=rejected)
+    answered = first.total - first.rejected - own.total
+    return Retry(batch=own, counts=counts, answered=answered, rejected=first.rejected)
 
 
 def _check_ended(batch: Batch) -> None:
@@ -101,13 +100,14 @@ def _create(context: Context, connection: Connection, first: Batch) -> str:
         raise Conflict(_nothing(first, requests.count(connection, first.id)))
     model = first.model or context.settings.home_model
     # Nobody else can have moved it: it is not committed yet.
-    admit(context, connection, batch, Stored(cutter, model))
+    admit(context, connection, batch, Stored(cutter, model, rejected=0, faults=()))
     return batch.id
 
 
 def _nothing(first: Batch, stored: int) -> str:
     if stored:
-        return f"Batch '{first.id}' has no failed, expired or cancelled lines: there is nothing to retry."
+        rejected = f"; the {first.rejected} that validation rejected cannot succeed" if first.rejected else ""
+        return f"Batch '{first.id}' has no failed, expired or cancelled lines: there is nothing to retry{rejected}."
     if first.total:
         return (
             f"The requests of batch '{first.id}' were deleted, as their retention says: create a new batch from your "

@@ -24,7 +24,7 @@ from tests.support.services import Desks, some_settings
 
 LOCAL = {
     *("home", "database_url", "broker_url", "api_host", "api_port", "flower_port", "api_key", "api_url"),
-    *("judge_key", "webhook_url"),
+    *("judge_key", "webhook_url", "webhook_secret", "webhook_private"),
     *("engine", "engine_url", "engine_key", "engine_dtype", "engine_max_seqs", "tensor_parallel", "engine_args"),
     *(
         "hardware",

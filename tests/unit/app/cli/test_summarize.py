@@ -69,7 +69,7 @@ class FakeClient:
             last = step == self._steps
             yield {
                 "status": self._final if last else "in_progress",
-                "errors": {"data": [{"message": "Line 1: it is faulty."}]},
+                "errors": {"data": [{"message": "Line 1: it is faulty."}]} if self._final == "failed" else None,
             }
 
     def results(self, batch_id: str, *, after: str) -> Iterator[Mapping[str, Any]]:
