@@ -32,6 +32,7 @@ def create_batch(
         completion_window=body.completion_window,
         metadata=body.metadata,
         once=once,
+        output_expires_after_s=body.output_expires_after.seconds if body.output_expires_after else None,
     )
     return batch_shape(*batches.get(context, tenant, batch.id))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.directive import L0
+from app.domain.endpoints import ENDPOINTS
 from app.domain.judging import (
     PEOPLE,
     PROMPT_VERSION,
@@ -100,7 +101,8 @@ def _reference(sample: Sample) -> str | None:
 def _comparison(key: str, pair: Pair, stint: Stint) -> Comparison:
     answers = stint.answers[pair.sample.key]
     shown = (answers[pair.level], answers[L0])
-    question = Question(prompt=conversation(pair.sample.body), reference=_reference(pair.sample))
+    asked = ENDPOINTS[pair.sample.endpoint].messages(pair.sample.body)
+    question = Question(prompt=conversation(asked), reference=_reference(pair.sample))
     return Comparison(key=key, question=question, answers=shown if pair.level_at == 0 else shown[::-1])
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.domain.completion import EngineRequest
-from app.domain.directive import L0, draw_level, place
+from app.domain.directive import L0, draw_level
+from app.domain.endpoints import ENDPOINTS, Endpoint
 from app.domain.order import Prompt, expected_tokens, longest_first
 from app.domain.shard import fair_share
 from app.services import deployment
@@ -109,15 +110,16 @@ def _drawn(
         f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
     }
     lengths = expected_tokens(profiles.all_of(connection, shard.tenant_id, model))
-    order = longest_first({key: _prompt(one) for key, one in drawn.items()}, lengths)
+    endpoint = ENDPOINTS[found.endpoint]
+    order = longest_first({key: _prompt(one, endpoint) for key, one in drawn.items()}, lengths)
     if shard.copy_of is not None:
         # The other worker began in front: where the two meet, the shard has ended.
         order.reverse()
     return LeasedShard(lease=found, drawn={key: drawn[key] for key in order}, was_cut=was_cut)
 
 
-def _prompt(drawn: Drawn) -> Prompt:
-    return Prompt(body=drawn.request.body, workload=drawn.request.workload, level=drawn.level)
+def _prompt(drawn: Drawn, endpoint: Endpoint) -> Prompt:
+    return Prompt(endpoint=endpoint, body=drawn.request.body, workload=drawn.request.workload, level=drawn.level)
 
 
 def _cut(connection: Connection, found: Lease, limit: int) -> tuple[Sequence[StoredRequest], bool]:
@@ -147,5 +149,7 @@ def engine_request(settings: Settings, shard: LeasedShard, key: str) -> EngineRe
     """The request with the directive of its level in place."""
     drawn = shard.drawn[key]
     text = deployment.texts_of(settings, drawn.request.workload)[drawn.level]
-    body = place(drawn.request.body, text, deployment.placement(settings))
-    return EngineRequest(key=key, endpoint=shard.lease.endpoint, body=body)
+    endpoint, body = ENDPOINTS[shard.lease.endpoint], drawn.request.body
+    if text:
+        body = endpoint.place(body, text, deployment.placement(settings))
+    return EngineRequest(key=key, endpoint=endpoint.path, body=body)

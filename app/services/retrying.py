@@ -81,6 +81,7 @@ def _create(context: Context, connection: Connection, first: Batch) -> str:
         name: getattr(first, name)
         for name in (
             "tenant_id", "endpoint", "input_file_id", "completion_window", "metadata", "schedule", "zones", "priority",
+            "output_expires_after_s",
         )
     }  # fmt: skip
     batch = Batch(

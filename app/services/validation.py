@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.request import RequestDefaults
 from app.domain.shard import Cutter
-from app.services import capacity, deferral, directives, discovery
+from app.services import capacity, deferral, deployment, directives, discovery
 from app.services.batches import knows_models, model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -85,26 +86,31 @@ def admit(context: Context, connection: Connection, batch: Batch, stored: Stored
 
 def _store_requests(context: Context, connection: Connection, batch: Batch) -> Stored | Faults:
     try:
-        path = context.files.path(batch.input_file_id)
         defaults = request_defaults(context, batch.endpoint, batch.metadata)
+        opened = context.files.open(batch.input_file_id)
     except NotFound as exc:
         return [_fault(exc.message, code="file_missing", param="input_file_id")]
     except InvalidInput as exc:  # the settings have changed since the batch was accepted
         return [_fault(exc.message, code="invalid_metadata", param=exc.param)]
-    with path.open("rb") as file:
-        try:
-            model, source = _source(context, connection, file, defaults)
-            cutter = _copy_in(context, connection, batch, model, source)
-        except InvalidInput as exc:  # of the whole file
-            return [_fault(exc.message, code=exc.code, param=exc.param)]
-        if not cutter.requests:
-            shown = [each.fault for each in islice(source.rejections(), MAX_ERRORS)]
-            return shown or [_fault("The file has no requests: write one JSON object per line.", code="empty_file")]
-        rejected = source.rejected
-        if not rejected:
-            return Stored(cutter, model, 0, ())
-        entries = source.rejections()
-        rejections.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+    with opened as file:
+        return _store_lines(context, connection, batch, file, defaults)
+
+
+def _store_lines(
+    context: Context, connection: Connection, batch: Batch, file: BinaryIO, defaults: RequestDefaults
+) -> Stored | Faults:
+    try:
+        model, source = _source(context, connection, file, defaults)
+        cutter = _copy_in(context, connection, batch, model, source)
+    except InvalidInput as exc:  # of the whole file
+        return [_fault(exc.message, code=exc.code, param=exc.param)]
+    if not cutter.requests:
+        shown = [each.fault for each in islice(source.rejections(), MAX_ERRORS)]
+        return shown or [_fault("The file has no requests: write one JSON object per line.", code="empty_file")]
+    rejected = source.rejected
+    if not rejected:
+        return Stored(cutter, model, 0, ())
+    rejections.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=source.rejections())
     first = rejections.first(connection, batch.id, MAX_ERRORS)
     return Stored(cutter, model, rejected, [each.fault for each in first])
 
@@ -119,6 +125,7 @@ def _source(
         known = capacity.known(connection, settings)
         defaults = replace(defaults, model=_first_model(opened(defaults, None), known), known_models=known)
     model = model_of(settings, defaults.model)
+    deployment.check_endpoint(connection, model, defaults.endpoint)
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
     return model, opened(defaults, tokenizer)
@@ -145,7 +152,7 @@ def _copy_in(context: Context, connection: Connection, batch: Batch, model: str,
     def attempt() -> Cutter:
         cutter = Cutter(context.settings.shard_size)
         with connection.begin_nested():
-            entries = cutter.passing(discovery.named(source.requests(), classes))
+            entries = cutter.passing(discovery.named(source.requests(), classes, ENDPOINTS[batch.endpoint]))
             requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
         return cutter
 

@@ -75,6 +75,8 @@ class Batch:
     """The batch whose unanswered lines it runs again."""
     ledger: Mapping[str, Any] | None = None
     """What its requests used, once it has ended: `app.services.batch_ledger` says what is in it."""
+    output_expires_after_s: int | None = None
+    """How long its output and error files are kept; None: until somebody removes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +172,14 @@ def resume(connection: Connection, batch_id: str) -> bool:
 
 
 def _set_pause(connection: Connection, batch_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
-    is_open = batches.c.status.in_(OPEN)
-    statement = update(batches).where(batches.c.id == batch_id, is_open, condition).values(**values)
+    has_yet_to_run = batches.c.status.in_(OPEN)
+    statement = update(batches).where(batches.c.id == batch_id, has_yet_to_run, condition).values(**values)
     return connection.execute(statement).rowcount == 1
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether a batch has not ended, as the index over the open ones has it."""
+    return batches.c.status.not_in([status for status in BatchStatus if status.is_final])
 
 
 def open_models(connection: Connection) -> Sequence[str]:

@@ -87,10 +87,12 @@ def claim(connection: Connection) -> None:
 def open_batches(connection: Connection, *, lock: bool) -> Sequence[OpenBatch]:
     """With `lock`, they cannot be moved before this transaction ends; one that is just moving is left out."""
     own = {field.name for field in fields(OpenBatch)} & set(batches.c.keys())
+    size = func.coalesce(files.c.bytes, 0).label("bytes")
     promised = func.coalesce(batches.c.plan["promised"].as_boolean(), False)
     query = (
-        select(*(batches.c[name] for name in sorted(own)), files.c.bytes, promised.label("promised"))
-        .join(files, files.c.id == batches.c.input_file_id)
+        select(*(batches.c[name] for name in sorted(own)), size, promised.label("promised"))
+        # Of a retry it may be gone.
+        .outerjoin(files, files.c.id == batches.c.input_file_id)
         .where(may_run)
         .order_by(batches.c.id)
     )

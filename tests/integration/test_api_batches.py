@@ -45,7 +45,6 @@ def test_a_new_batch_has_the_recorded_shape(api: Api) -> None:
         "completion_window": "24h",
         "status": "validating",
         "created_at": START,
-        "expires_at": START + 24 * 3600,
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "metadata": {"customer_id": "7"},
     }
@@ -148,8 +147,9 @@ def test_no_batches_yet(api: Api) -> None:
         ({"endpoint": "/v1/nothing"}, "endpoint"),
         ({"endpoint": ""}, "endpoint"),
         ({"metadata": {f"k{number}": "v" for number in range(17)}}, "metadata"),
-        ({"metadata": {"k" * 65: "v"}}, "metadata"),
-        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"metadata": {"k" * 65: "v"}}, f"metadata.{'k' * 64}"),
+        ({"metadata": {"a": "b", "k": "v" * 513}}, "metadata.k"),
+        ({"metadata": {"k": "\0"}}, "metadata.k"),
         ({"metadata": {"k": 1}}, "metadata.k"),
         ({"metadata": "text"}, "metadata"),
         ({"metadata": {"sprout_level": "L5"}}, "metadata.sprout_level"),
@@ -199,6 +199,15 @@ def test_the_model_that_is_served(api: Api) -> None:
         "object": "list",
         "data": [{"id": "test-model", "object": "model", "created": 0, "owned_by": "sprout"}],
     }
+
+
+@pytest.mark.parametrize("name", ["gpt-4", "test-model/x", "%00", "test-model%2Fx", "x" * 500])
+def test_a_model_that_nobody_serves(api: Api, name: str) -> None:
+    response = api("GET", f"/v1/models/{name}")
+    fault = error_of(response, response.status_code)
+    assert response.status_code == (400 if name == "%00" else 404)
+    if response.status_code == 404:
+        assert (fault["type"], fault["param"], fault["code"]) == ("invalid_request_error", "model", "model_not_found")
 
 
 @pytest.mark.parametrize(

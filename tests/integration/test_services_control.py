@@ -12,7 +12,17 @@ from sqlalchemy import text
 from app.domain.batch import BatchStatus
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.ports import Task
-from app.services import batches, deferral, finalization, generation, idempotency, pausing, reconciliation, retrying
+from app.services import (
+    batches,
+    deferral,
+    files,
+    finalization,
+    generation,
+    idempotency,
+    pausing,
+    reconciliation,
+    retrying,
+)
 from app.services.dispatch import QUEUE_DEPTH
 from app.store import sharing
 from app.store.batches import Batch
@@ -159,7 +169,7 @@ def test_a_retry_runs_what_failed_and_nothing_else(desk: Desk, engine: EchoEngin
     desk.clock.advance(hours=3)
     asked = len(engine.requests)
     # Its file is not needed.
-    desk.context.files.remove(first.input_file_id)
+    files.delete(desk.context, TENANT, first.input_file_id)
     found = retrying.retry(desk.context, TENANT, first.id)
     retry = found.batch
     assert (retry.status, retry.retry_of, retry.total, retry.priority) == (BatchStatus.IN_PROGRESS, first.id, 2, 3)
@@ -167,6 +177,7 @@ def test_a_retry_runs_what_failed_and_nothing_else(desk: Desk, engine: EchoEngin
     assert retry.expires_at == desk.clock.now() + timedelta(hours=2)
     assert (found.answered, found.rejected) == (2, 0)
     assert "2 have an answer and are not" in found.note
+    assert (desk.batch(retry.id).plan or {})["planned_at"] == desk.clock.now().isoformat()
     desk.work(desk.worker(engine))
     assert len(engine.requests) == asked + 2
     ended = desk.batch(retry.id)

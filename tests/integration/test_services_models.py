@@ -133,8 +133,9 @@ def test_a_batch_says_so_to_its_client_until_a_worker_comes(desk: Desk) -> None:
     api = Api(desk.context)
     batch = desk.validated(requests(1))
     waiting = api.get(f"/v1/batches/{batch.id}")
-    assert (waiting["status"], waiting["model"], waiting["sprout"]["waits_for_worker"]) == ("in_progress", OTHER, True)
-    assert OTHER in waiting["sprout"]["reason"]
+    told = waiting["sprout"]
+    assert (waiting["status"], told["model"], told["waits_for_worker"]) == ("in_progress", OTHER, True)
+    assert OTHER in told["reason"]
     desk.see(model=OTHER)
     deferral.replan(desk.context)
     assert api.get(f"/v1/batches/{batch.id}")["sprout"]["waits_for_worker"] is False
@@ -293,4 +294,7 @@ def test_clients_see_the_models_that_are_served_and_the_installation_s_own(desk:
     assert [model["id"] for model in api.get("/v1/models")["data"]] == [MODEL]
     desk.see(model=OTHER)
     desk.see(model="a")
-    assert [model["id"] for model in api.get("/v1/models")["data"]] == [MODEL, "a", OTHER]
+    listed = api.get("/v1/models")["data"]
+    assert [model["id"] for model in listed] == [MODEL, "a", OTHER]
+    assert [api.get(f"/v1/models/{model['id']}") for model in listed] == listed
+    assert listed[0] == {"id": MODEL, "object": "model", "created": 0, "owned_by": "sprout"}
