@@ -78,7 +78,7 @@ def judges() -> Sequence[Judge]:
     found: list[Judge] = [ReferenceJudge()]
     if settings.judge == "engine":
         found.append(ChatJudge(worker().engine, name="engine", model=settings.served_name))
-    if judging.may_send(settings):
+    if any(judging.may_send(settings, tenant) for tenant in settings.judge_tenants):
         found.append(_remote_judge(settings))
     return found
 

@@ -112,8 +112,8 @@ TIMES = (
 
 
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout`: the schedule, the newest plan of what is left, null while it is paused and once it
-    has ended, and what it used once it has.
+    """OpenAI's fields, and `sprout`: the schedule; `hold`, why nothing more of it is started for now; the newest plan
+    of what is left, null while it is paused and once it has ended; and what it used once it has.
 
     As OpenAI's, a batch has no `expires_at` before it runs, and its `model` is what processed it, once it has ended.
     """
@@ -143,6 +143,7 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
             "priority": batch.priority,
             "paused": is_paused,
             "retry_of": batch.retry_of,
+            "hold": counts.hold if batch.status is BatchStatus.IN_PROGRESS else None,
             **{name: plan.get(name) for name in PLAN_FIELDS},
             "ledger": batch.ledger,
         },

@@ -22,7 +22,7 @@ from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.request import LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
-from app.services import idempotency
+from app.services import idempotency, limits
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.settings import Settings
@@ -81,6 +81,7 @@ def create(
     Raises:
         InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata; or a key under which
             something else was asked for.
+        LimitExceeded: the tenant has used up one of its limits.
         NotFound: no such input file.
     """
     window, stated = parse_completion_window(completion_window), metadata or {}
@@ -113,6 +114,7 @@ def _accept(context: Context, batch: Batch, once: Once | None) -> Batch:
         if earlier is not None:
             return earlier
         _check_purpose(files.get(connection, tenant, batch.input_file_id, batch.created_at, keep=True))
+        limits.check(connection, tenant, batch.created_at)
         batches.add(connection, batch)
         if once:
             stored_keys.put(connection, tenant, once, batch.id, batch.created_at)

@@ -20,8 +20,7 @@ from app.domain.workload import declared_in
 from app.services import capacity
 from app.services.context import Context
 from app.settings import Settings
-from app.store import class_models, requests
-from app.store.database import TENANT
+from app.store import class_models, requests, tenants
 from app.store.requests import AnsweredRequest
 
 log = logging.getLogger(__name__)
@@ -47,14 +46,16 @@ class Sample:
     energies_j: Sequence[float]
 
 
-def discover(context: Context, tenant: str = TENANT) -> None:
-    """Learn the tenant's classes anew with each model, if it is time; what fails leaves the old ones."""
+def discover(context: Context) -> None:
+    """Learn every tenant's classes anew with each model, if it is time; what fails leaves the old ones."""
     if not context.settings.discovery:
         return
     with context.database.transaction() as connection:
-        names = capacity.models(connection, context.settings, context.clock.now())
-    for name in names:
-        _discover(context, tenant, name)
+        models = capacity.models(connection, context.settings, context.clock.now())
+        everybody = tenants.names(connection)
+    for tenant in everybody:
+        for name in models:
+            _discover(context, tenant, name)
 
 
 def _discover(context: Context, tenant: str, name: str) -> None:

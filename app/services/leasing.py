@@ -17,7 +17,7 @@ from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
 from app.settings import Settings
-from app.store import mixes, precedence, profiles, requests, shards, sharing
+from app.store import mixes, profiles, requests, shards, sharing, tenants, turns
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
 from app.store.shards import Lease, Shard
@@ -42,6 +42,18 @@ class LeasedShard:
     """Whether a part of it was left to others, who do not know of it yet."""
 
 
+def whose_turn(context: Context, shard_id: str) -> str:
+    """The shard itself, or the one of another tenant that goes before it; then the bell rings for it another time."""
+    settings = context.settings
+    with context.database.transaction() as connection:
+        first = turns.instead_of(
+            connection, shard_id, place=settings.place, model=settings.served_name, now=context.clock.now()
+        )
+        if first is not None:
+            shards.unsend(connection, [shard_id])
+    return first or shard_id
+
+
 def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:
     """Take the shard and draw a level for each request that has no result yet; None if it is not to be had.
 
@@ -55,6 +67,7 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
         found = _lease_first(connection, shard_id, terms)
         if found is None:
             return None
+        pace.is_shared = tenants.are_several(connection)
         left = sharing.left(connection, **own, owner=owner, now=now)
         if left.others:
             share = fair_share(left.requests + found.shard.requests, left.others + 1)
@@ -66,7 +79,7 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
 def _lease_first(connection: Connection, shard_id: str, terms: Mapping[str, Any]) -> Lease | None:
     """Lease the shard, or in its place a more important one of its tenant; the shard is then to be rung for again."""
     where = {name: terms[name] for name in ("place", "model", "now")}
-    first = precedence.more_important(connection, shard_id, **where)
+    first = turns.more_important(connection, shard_id, **where)
     found = shards.lease(connection, first, **terms) if first else None
     if found is None:
         return shards.lease(connection, shard_id, **terms)

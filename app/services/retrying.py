@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from app.domain.batch import BatchStatus, parse_completion_window
 from app.domain.errors import Conflict
 from app.domain.shard import Cutter
+from app.services import limits
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
 from app.services.validation import Stored, admit
@@ -48,6 +49,7 @@ def retry(context: Context, tenant: str, batch_id: str) -> Retry:
     Raises:
         NotFound: no such batch.
         Conflict: it has not ended, nothing in it can be retried, or its requests are no longer there.
+        LimitExceeded: the tenant has used up one of its limits, or may not queue so many requests.
     """
     with context.database.transaction() as connection:
         batches.get(connection, tenant, batch_id)
@@ -92,6 +94,7 @@ def _create(context: Context, connection: Connection, first: Batch) -> str:
         retry_of=first.id,
         **copied,
     )
+    limits.check(connection, first.tenant_id, now)
     batches.add(connection, batch)
     requests.copy_failed(connection, first.id, batch.id)
     cutter = Cutter(context.settings.shard_size)
@@ -99,6 +102,7 @@ def _create(context: Context, connection: Connection, first: Batch) -> str:
         deque(cutter.passing(entries), maxlen=0)
     if not cutter.requests:
         raise Conflict(_nothing(first, requests.count(connection, first.id)))
+    limits.admit(connection, first.tenant_id, cutter.requests)
     model = first.model or context.settings.home_model
     # Nobody else can have moved it: it is not committed yet.
     admit(context, connection, batch, Stored(cutter, model, rejected=0, faults=()))

@@ -46,6 +46,11 @@ class Stint:
             self.answers[sample.key] = known
 
     @property
+    def tenant(self) -> str:
+        """Whose prompts they are: a round has those of one tenant. There is at least one."""
+        return self.samples[0].tenant_id
+
+    @property
     def answered(self) -> Sequence[Sample]:
         """Samples that can be judged."""
         return [sample for sample in self.samples if sample.key not in self.faults and L0 in self.answers[sample.key]]

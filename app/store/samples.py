@@ -27,6 +27,7 @@ MOST_REMEMBERED = 1000
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     round_id: str
+    tenant_id: str
     batch_id: str
     line: int
     workload: str
@@ -48,7 +49,7 @@ class Sample:
         return f"{self.round_id}/{self.batch_id}/{self.line}"
 
 
-_OWN = ("round_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
+_OWN = ("round_id", "tenant_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
 
 
 def lease(

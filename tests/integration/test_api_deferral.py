@@ -16,7 +16,7 @@ from tests.support.services import Desk, Desks, jsonl
 
 PLAN_KEYS = {
     "priority", "paused", "retry_of", "ledger", "model",
-    "schedule", "zones", "reason", "waits_for_worker", "held", "waiting_until", "expected_end", "in_time",
+    "schedule", "zones", "hold", "reason", "waits_for_worker", "held", "waiting_until", "expected_end", "in_time",
     "footprint_g", "footprint_g_interval", "at_once_g", "intensity_basis", "planned_at",
 }  # fmt: skip
 
