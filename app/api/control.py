@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from app.api.access import Caller, Services
+from app.api.documents import BatchObject, Responses, answers
 from app.api.endings import Endings, Ends
 from app.api.shapes import Text, batch_shape
 from app.domain.errors import NotFound
@@ -21,6 +22,8 @@ from app.services.context import Context
 from app.services.live_results import Page, parse_cursor
 
 router = APIRouter(prefix="/v1")
+
+LINES: Responses = {200: {"content": {"application/x-ndjson": {}}, "description": "A JSON object in each line"}}
 
 LOOK_S = 1.0
 """How often those who follow look for new results: workers record them every few seconds. An end is told at once."""
@@ -32,7 +35,7 @@ class Pause(BaseModel):
     reason: Text = pausing.DEFAULT_REASON
 
 
-@router.get("/batches/{batch_id}/results", response_class=StreamingResponse)
+@router.get("/batches/{batch_id}/results", response_class=StreamingResponse, responses=LINES)
 async def batch_results(
     context: Services,
     tenant: Caller,
@@ -82,7 +85,7 @@ async def _wait(ends: Endings, batch_id: str, look: partial[Page]) -> Page:
     return await anyio.to_thread.run_sync(look)
 
 
-@router.post("/batches/{batch_id}/retry")
+@router.post("/batches/{batch_id}/retry", responses=answers(BatchObject))
 def retry_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
     """A new batch over the lines of an ended one that failed, expired or were cancelled; asked again, the same one.
 
@@ -93,13 +96,13 @@ def retry_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
     return {**shape, "sprout": {**shape["sprout"], "note": found.note}}
 
 
-@router.post("/batches/{batch_id}/pause")
+@router.post("/batches/{batch_id}/pause", responses=answers(BatchObject))
 def pause_batch(context: Services, tenant: Caller, batch_id: Text, body: Pause | None = None) -> Any:
     """Run no more of a batch until it is resumed; what runs already ends. Its completion window goes on."""
     return batch_shape(*pausing.pause(context, tenant, batch_id, (body or Pause()).reason))
 
 
-@router.post("/batches/{batch_id}/resume")
+@router.post("/batches/{batch_id}/resume", responses=answers(BatchObject))
 def resume_batch(context: Services, tenant: Caller, batch_id: Text) -> Any:
     """Let a paused batch run on."""
     return batch_shape(*pausing.resume(context, tenant, batch_id))
