@@ -146,6 +146,8 @@ def test_a_list_of_batches_asks_the_database_as_often_as_one(desk: Desk) -> None
     def count(*_: object) -> None:
         asked[0] += 1
 
+    # Whoever calls first is looked up.
+    api.get("/v1/batches")
     numbers = []
     for _ in range(2):
         for _ in range(3):
