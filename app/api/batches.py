@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 
 from app.api.access import Caller, Services
 from app.api.documents import BatchList, BatchObject, answers
 from app.api.shapes import CreateBatch, Text, batch_shape, list_shape
-from app.services import batches
+from app.services import batches, idempotency
 
 router = APIRouter(prefix="/v1")
 
@@ -17,7 +17,14 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/batches", responses=answers(BatchObject))
-def create_batch(context: Services, tenant: Caller, body: CreateBatch) -> Any:
+def create_batch(
+    context: Services,
+    tenant: Caller,
+    body: CreateBatch,
+    idempotency_key: Annotated[str | None, Header(alias=idempotency.HEADER)] = None,
+) -> Any:
+    """With an `Idempotency-Key`, the batch that the same tenant created with it within a day, if there is one."""
+    once = None if idempotency_key is None else idempotency.once(idempotency_key, body.model_dump())
     batch = batches.create(
         context,
         tenant,
@@ -25,6 +32,7 @@ def create_batch(context: Services, tenant: Caller, body: CreateBatch) -> Any:
         endpoint=body.endpoint,
         completion_window=body.completion_window,
         metadata=body.metadata,
+        once=once,
         output_expires_after_s=body.output_expires_after.seconds if body.output_expires_after else None,
     )
     return batch_shape(*batches.get(context, tenant, batch.id))

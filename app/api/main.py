@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import batches, errors, files, metrics, models, sprout, webhooks
+from app.api import batches, control, errors, files, metrics, models, sprout, webhooks
 from app.api.access import Guard
 from app.api.documents import REFUSALS
 from app.api.endings import Endings
@@ -37,7 +37,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, context=context)
-    for module in (files, batches, models, sprout, webhooks, metrics, pages):
+    for module in (files, batches, control, models, sprout, webhooks, metrics, pages):
         app.include_router(module.router)
     errors.install(app)
 

@@ -112,12 +112,13 @@ TIMES = (
 
 
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout`: the schedule; `hold`, why nothing more of it is started for now; and the newest
-    plan of what is left, null once it has ended.
+    """OpenAI's fields, and `sprout`: the schedule; `hold`, why nothing more of it is started for now; the newest plan
+    of what is left, null while it is paused and once it has ended; and what it used once it has.
 
     As OpenAI's, a batch has no `expires_at` before it runs, and its `model` is what processed it, once it has ended.
     """
-    plan = {} if batch.status.is_final else batch.plan or {}
+    is_paused = batch.paused_at is not None and not batch.status.is_final
+    plan = _paused(batch) if is_paused else {} if batch.status.is_final else batch.plan or {}
     has_begun = batch.in_progress_at is not None or batch.status is BatchStatus.EXPIRED
     return {
         "id": batch.id,
@@ -139,9 +140,20 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
             "schedule": batch.schedule,
             "model": batch.model,
             "zones": batch.zones or None,
+            "priority": batch.priority,
+            "paused": is_paused,
+            "retry_of": batch.retry_of,
             "hold": counts.hold if batch.status is BatchStatus.IN_PROGRESS else None,
             **{name: plan.get(name) for name in PLAN_FIELDS},
+            "ledger": batch.ledger,
         },
+    }
+
+
+def _paused(batch: Batch) -> Mapping[str, Any]:
+    return {
+        "reason": f"It is paused ({batch.pause_reason}): no more of it runs until it is resumed, and its completion "
+        "window goes on."
     }
 
 

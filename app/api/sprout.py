@@ -1,9 +1,8 @@
-"""What Sprout says beyond OpenAI's API: directives, live results, and what a batch used."""
+"""What Sprout says beyond OpenAI's API: directives, plans, and what a batch used."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,14 +13,12 @@ from fastapi import APIRouter, Query
 from app.api.access import Caller, Services
 from app.api.endings import Ends
 from app.api.shapes import AskQuote, CastVote, Text, batch_shape
-from app.services import batches, deferral, directives, finalization, grid, quality_report, quotes, reporting, voting
+from app.services import batches, deferral, directives, grid, quality_report, quotes, reporting, voting
 
 router = APIRouter(prefix="/sprout/v1")
 
 LONGEST_WAIT_S = 15.0
 """An API that is to stop waits for those who wait."""
-
-YEAR_9999 = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 @router.get("/directives")
@@ -176,25 +173,3 @@ def batch_report(context: Services, tenant: Caller, batch_id: Text) -> Any:
     found = asdict(reporting.report(context, tenant, batch_id))
     found.pop("batch")
     return found
-
-
-@router.get("/batches/{batch_id}/results")
-def live_results(
-    context: Services,
-    tenant: Caller,
-    batch_id: Text,
-    since: Annotated[float, Query(ge=0, lt=YEAR_9999)] = 0.0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-) -> Any:
-    """Results recorded at or after `since` (Unix seconds) while the batch runs, oldest first.
-
-    A preview: results recorded at about the same time may appear out of order, so ask again with some overlap. The
-    output file of the ended batch is complete.
-    """
-    batches.get(context, tenant, batch_id)
-    found = reporting.finished_since(context, batch_id, datetime.fromtimestamp(since, UTC), limit)
-    return {
-        "data": [
-            {**finalization.output_line(result), "finished_at": result.finished_at.timestamp()} for result in found
-        ]
-    }

@@ -12,13 +12,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.cli.batches import cancel, described, list_batches, release, show
+from app.cli.batches import cancel, described, list_batches, pause, release, results, resume, retry, show
 from app.cli.client import Client
 from app.cli.quote import quote
 from app.cli.source import endpoint_of
 from app.cli.stack import connect
 from app.cli.tables import show_reports
-from app.domain.batch import RUN_KEY, SCHEDULE_KEY, ZONES_KEY, BatchStatus, Schedule
+from app.domain.batch import PRIORITY_KEY, RUN_KEY, SCHEDULE_KEY, ZONES_KEY, BatchStatus, Schedule
 from app.domain.errors import InvalidInput
 from app.domain.request import LEVEL_KEY, WORKLOAD_KEY
 from app.settings import load
@@ -27,7 +27,13 @@ INTERRUPTED = 130
 SHOWN_FAULTS = 100
 """Rejected lines that are printed."""
 
-CONTROLS = {"workload": WORKLOAD_KEY, "level": LEVEL_KEY, "schedule": SCHEDULE_KEY, "zones": ZONES_KEY}
+CONTROLS = {
+    "workload": WORKLOAD_KEY,
+    "level": LEVEL_KEY,
+    "schedule": SCHEDULE_KEY,
+    "zones": ZONES_KEY,
+    "priority": PRIORITY_KEY,
+}
 """The metadata by which each option reaches the batch."""
 
 
@@ -48,6 +54,7 @@ def batch() -> None:
     help="When it runs in its window; by default asap.",
 )
 @click.option("--zones", help="Zones it may run in, such as GB,FR, or `any`; by default the first of SPROUT_ZONES.")
+@click.option("--priority", help="-10 to 10: before or behind your other batches; by default 0.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 def run(source: Path, output: Path, window: str, force: bool, **controls: str | None) -> None:
     """Run INPUT.jsonl and write the answers to the output file.
@@ -102,16 +109,20 @@ def submit(client: Client, source: Path, name: str, *, window: str, metadata: Ma
     """The id of a new batch, or of an unfinished one that the same command started before."""
     for known in client.batches():
         ended = BatchStatus(known["status"]).is_final or known["status"] == BatchStatus.CANCELLING
-        if not ended and (known["metadata"] or {}).get(RUN_KEY) == metadata[RUN_KEY]:
+        if not ended and _is_of(known, metadata[RUN_KEY]):
             return str(known["id"])
     file_id = client.upload(source, name)
     return str(client.create(file_id, endpoint=endpoint_of(source), window=window, metadata=metadata)["id"])
 
 
+def _is_of(known: Mapping[str, Any], key: str) -> bool:
+    """Whether this is a batch of that command. Its retries bear the key too, and answer a part of the lines only."""
+    return (known["metadata"] or {}).get(RUN_KEY) == key and not known["sprout"]["retry_of"]
+
+
 def completed(client: Client, key: str) -> str | None:
     """The newest batch of an interrupted command, if it has completed since and has answers."""
-    own = (known for known in client.batches() if (known["metadata"] or {}).get(RUN_KEY) == key)
-    newest = next(own, None)
+    newest = next((known for known in client.batches() if _is_of(known, key)), None)
     has_answers = newest and newest["status"] == BatchStatus.COMPLETED and newest["output_file_id"]
     return str(newest["id"]) if newest and has_answers else None
 
@@ -172,5 +183,5 @@ def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: 
         sys.exit(1)
 
 
-for command in (quote, list_batches, show, release, cancel):
+for command in (quote, list_batches, show, release, cancel, pause, resume, retry, results):
     batch.add_command(command)

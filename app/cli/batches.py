@@ -1,4 +1,4 @@
-"""`sprout batch list`, `show`, `release` and `cancel`: batches that are there."""
+"""`sprout batch list`, `show`, `results`, `release`, `pause`, `resume`, `cancel`, `retry`: batches that are there."""
 
 from __future__ import annotations
 
@@ -67,9 +67,50 @@ def cancel(batch_id: str) -> None:
     click.echo(f"Batch {batch_id}: {described(found)}.")
 
 
+@click.command()
+@click.argument("batch_id")
+@click.option("--reason", help="Why, as others are told who look at it.")
+def pause(batch_id: str, reason: str | None) -> None:
+    """Run no more of a batch until it is resumed; its completion window goes on."""
+    with running(load()) as client:
+        found = client.pause(batch_id, reason)
+    click.echo(f"Batch {batch_id}: {found['sprout']['reason']}")
+
+
+@click.command()
+@click.argument("batch_id")
+def resume(batch_id: str) -> None:
+    """Let a paused batch run on."""
+    with running(load()) as client:
+        found = client.resume(batch_id)
+    click.echo(f"Batch {batch_id}: {described(found)}.")
+
+
+@click.command()
+@click.argument("batch_id")
+def retry(batch_id: str) -> None:
+    """Run the failed, expired or cancelled lines of an ended batch again, as a batch of their own."""
+    with running(load()) as client:
+        found = client.retry(batch_id)
+    click.echo(f"Batch {found['id']}: {described(found)}. {found['sprout']['note']}")
+
+
+@click.command()
+@click.argument("batch_id")
+@click.option("--after", default="0", help="The `sprout.cursor` of the last line that was read.")
+@click.option("--follow", is_flag=True, help="Wait for further lines until the batch has ended.")
+def results(batch_id: str, after: str, follow: bool) -> None:
+    """Print the lines of output that have finished, as the output file will have them."""
+    with running(load()) as client:
+        for line in client.results(batch_id, after=after, follow=follow):
+            click.echo(json.dumps(line, ensure_ascii=False))
+
+
 def described(batch: Mapping[str, Any]) -> str:
     """The status of a batch, and for whom or until when it waits."""
     until, is_open = batch["sprout"]["waiting_until"], batch["status"] == BatchStatus.IN_PROGRESS
+    if batch["sprout"].get("paused"):
+        return "paused"
     if is_open and batch["sprout"].get("waits_for_worker"):
         return "waits for a worker"
     if until is None or not is_open:

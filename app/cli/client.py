@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,17 @@ class Client:
         """Stop a batch; what is answered is kept."""
         return self._call("POST", f"/v1/batches/{batch_id}/cancel")
 
+    def pause(self, batch_id: str, reason: str | None) -> Mapping[str, Any]:
+        """Run no more of a batch until it is resumed."""
+        return self._call("POST", f"/v1/batches/{batch_id}/pause", json={"reason": reason} if reason else {})
+
+    def resume(self, batch_id: str) -> Mapping[str, Any]:
+        return self._call("POST", f"/v1/batches/{batch_id}/resume")
+
+    def retry(self, batch_id: str) -> Mapping[str, Any]:
+        """A new batch over the lines that failed."""
+        return self._call("POST", f"/v1/batches/{batch_id}/retry")
+
     def directives(self) -> Mapping[str, Any]:
         """The current mixes and the latest run."""
         return self._ask("/sprout/v1/directives")
@@ -109,8 +121,37 @@ class Client:
         """Carbon intensity of every zone, past and expected."""
         return self._ask("/sprout/v1/intensity")
 
-    def results_since(self, batch_id: str, since: float) -> list[Mapping[str, Any]]:
-        return list(self._ask(f"/sprout/v1/batches/{batch_id}/results", since=since)["data"])
+    def results(self, batch_id: str, *, after: str = "0", follow: bool = False) -> Iterator[Mapping[str, Any]]:
+        """The lines of output behind the cursor `after`, as they come; with `follow`, until the batch has ended.
+
+        Goes on where it was when the connection breaks off.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                for line in self._lines(batch_id, after, follow=follow):
+                    yield line
+                    after, deadline = line["sprout"]["cursor"], time.monotonic() + PATIENCE_S
+                return
+            except ServiceUnavailable:
+                if not self._reached or time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
+
+    def _lines(self, batch_id: str, after: str, *, follow: bool) -> Iterator[Mapping[str, Any]]:
+        query = {"after": after, "follow": str(follow).lower()}
+        # Whoever follows may wait for hours.
+        timeout = httpx.Timeout(30.0, read=None if follow else 300.0)
+        try:
+            path = f"/v1/batches/{batch_id}/results"
+            with self._http.stream("GET", path, params=query, timeout=timeout) as response:
+                if response.status_code != 200:
+                    response.read()
+                    _refuse(response)
+                self._reached = True
+                yield from map(json.loads, response.iter_lines())
+        except httpx.TransportError as exc:
+            raise self._away(exc) from exc
 
     def model(self) -> str:
         """The model that the workers serve."""

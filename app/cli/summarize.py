@@ -26,9 +26,6 @@ from app.ports import Tokenizer
 from app.services.summarization import PART_TOKENS_MIN, WORKLOAD, Document, Summary, body, read_documents
 from app.settings import Settings, load
 
-OVERLAP_S = 5.0
-"""Live results are asked for again with this overlap, because they may appear slightly out of order."""
-
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
@@ -150,11 +147,12 @@ class Pipeline:
         self.batch_ids.append(batch_id)
         waiting = list(summaries)
         answers: dict[str, Mapping[str, Any]] = {}
-        since = 0.0
+        cursor = "0"
         further: list[Summary] = []
         for state in self._client.watch(batch_id):
             ended = BatchStatus(state["status"]).is_final
-            since = self._collect(batch_id, answers, 0.0 if ended else since)
+            for line in self._client.results(batch_id, after=cursor):
+                answers[line["custom_id"]], cursor = line, line["sprout"]["cursor"]
             ready = [s for s in waiting if all(key in answers for key, _ in s.requests())]
             waiting = [s for s in waiting if s not in ready]
             further += self._advance(ready, answers)
@@ -173,17 +171,6 @@ class Pipeline:
             batch_id = submit(self._client, source, "summaries.jsonl", window=self._window, metadata=metadata)
         self._console.print(f"Batch {batch_id}: {len(lines)} requests.", highlight=False)
         return batch_id
-
-    def _collect(self, batch_id: str, answers: dict[str, Mapping[str, Any]], since: float) -> float:
-        """Add what was answered since `since`; returns the time from which to ask next."""
-        newest = max(since - OVERLAP_S, 0.0)
-        while True:
-            page = self._client.results_since(batch_id, newest)
-            answers.update({result["custom_id"]: result for result in page})
-            latest = max([newest, *(float(result["finished_at"]) for result in page)])
-            if latest == newest:
-                return newest
-            newest = latest
 
     def _advance(self, ready: Sequence[Summary], answers: Mapping[str, Mapping[str, Any]]) -> Sequence[Summary]:
         """Take the answers; keep finished summaries, note failures, return those that need another round."""

@@ -39,6 +39,22 @@ RUN_KEY = "sprout_key"
 """And that by which an interrupted command finds its batch again."""
 
 
+PRIORITY_KEY = "sprout_priority"
+PRIORITIES = range(-10, 11)
+"""And that by which it goes before, or behind, the other batches of its tenant: a higher one first; 0 by default."""
+
+
+def parse_priority(text: str) -> int:
+    """Raises InvalidInput."""
+    if re.fullmatch(r"-?[0-9]{1,2}", text) and int(text) in PRIORITIES:
+        return int(text)
+    raise InvalidInput(
+        f"Invalid value: {text[:80]!r}. A priority is a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}; a "
+        "higher one goes first.",
+        param=f"metadata.{PRIORITY_KEY}",
+    )
+
+
 def parse_schedule(text: str) -> Schedule:
     """Raises InvalidInput."""
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.batch import (
     EVALUATION_KEY,
+    PRIORITY_KEY,
     RUN_KEY,
     SCHEDULE_KEY,
     ZONES_KEY,
@@ -13,6 +14,7 @@ from app.domain.batch import (
     Schedule,
     check_evaluation,
     parse_completion_window,
+    parse_priority,
     parse_schedule,
     parse_zones,
 )
@@ -20,17 +22,19 @@ from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.request import LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
-from app.services import limits
+from app.services import idempotency, limits
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.settings import Settings
 from app.store import batches, files, shards
+from app.store import idempotency as stored_keys
 from app.store.batches import Batch, Counts
 from app.store.files import File
+from app.store.idempotency import Once
 from app.store.ids import new_id
 
 OWN_PREFIX = "sprout_"
-OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY})
+OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY, PRIORITY_KEY})
 """Another key that begins so is a slip: it would be ignored, and its batch run otherwise than was meant."""
 
 MAX_METADATA, MAX_KEY, MAX_VALUE = 16, 64, 512
@@ -69,11 +73,14 @@ def create(
     completion_window: str,
     metadata: Mapping[str, str] | None,
     output_expires_after_s: int | None = None,
+    once: Once | None = None,
 ) -> Batch:
-    """Accept a batch for validation. Its output and error files are kept for that many seconds, or for ever.
+    """Accept a batch for validation; or return the one that was created with the same idempotency key. Its output and
+    error files are kept for that many seconds, or for ever.
 
     Raises:
-        InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
+        InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata; or a key under which
+            something else was asked for.
         LimitExceeded: the tenant has used up one of its limits.
         NotFound: no such input file.
     """
@@ -93,18 +100,26 @@ def create(
         sent_at=now,
         schedule=parse_schedule(stated.get(SCHEDULE_KEY, Schedule.ASAP)),
         zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
+        priority=parse_priority(stated.get(PRIORITY_KEY, "0")),
         output_expires_after_s=output_expires_after_s,
     )
-    _store(context, batch)
+    return _accept(context, batch, once)
+
+
+def _accept(context: Context, batch: Batch, once: Once | None) -> Batch:
+    """Add the batch and ring for its validation, unless there is one with the same idempotency key."""
+    tenant = batch.tenant_id
+    with context.database.transaction() as connection:
+        earlier = idempotency.earlier(connection, tenant, once, batch.created_at) if once else None
+        if earlier is not None:
+            return earlier
+        _check_purpose(files.get(connection, tenant, batch.input_file_id, batch.created_at, keep=True))
+        limits.check(connection, tenant, batch.created_at)
+        batches.add(connection, batch)
+        if once:
+            stored_keys.put(connection, tenant, once, batch.id, batch.created_at)
     ring(context, Task.VALIDATE, batch.id)
     return batch
-
-
-def _store(context: Context, batch: Batch) -> None:
-    with context.database.transaction() as connection:
-        _check_purpose(files.get(connection, batch.tenant_id, batch.input_file_id, batch.created_at, keep=True))
-        limits.check(connection, batch.tenant_id, batch.created_at)
-        batches.add(connection, batch)
 
 
 def _check(context: Context, endpoint: str, metadata: Mapping[str, str]) -> None:

@@ -14,9 +14,11 @@ from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus
 from app.domain.completion import error_body
+from app.domain.profile import Profile
 from app.domain.rejection import Rejection
-from app.domain.workload import floor_of
+from app.services import batch_ledger
 from app.services.context import Context
+from app.services.line_ledger import l0_profiles, of_line
 from app.store import batches, files, rejections, results
 from app.store.batches import Batch
 from app.store.files import File
@@ -60,17 +62,18 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
     lines, sizes = {True: 0, False: 0}, {True: 0, False: 0}
     prompt_tokens = completion_tokens = 0
     model: str | None = None
+    known = l0_profiles(connection, context.settings, batch)
     with ExitStack() as stack:
         targets = {good: stack.enter_context(context.files.create(ids[good])) for good in ids}
         for found in _in_line_order(connection, batch.id, stack):
             if isinstance(found, Rejection):
                 good, entry = False, rejected_line(batch.id, found)
             else:
-                good, entry = found.status_code == 200, output_line(found)
+                good, entry = found.status_code == 200, output_line(found, known)
                 prompt_tokens += found.prompt_tokens
                 completion_tokens += found.completion_tokens
                 model = model or found.model or None
-            sizes[good] += targets[good].write(_line(entry))
+            sizes[good] += targets[good].write(line_bytes(entry))
             lines[good] += 1
     now = context.clock.now()
     for good, file_id in ids.items():
@@ -85,6 +88,7 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
         "failed": lines[False],
         "model": model or batch.model,
         "usage": _usage(prompt_tokens, completion_tokens),
+        "ledger": batch_ledger.of_batch(connection, context.settings, batch),
     }
 
 
@@ -118,8 +122,9 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> Mapping[str, Any]:
     }
 
 
-def output_line(result: Result) -> dict[str, Any]:
-    """A line of an output or error file: OpenAI's fields, and `sprout` with the request's row of the ledger."""
+def output_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
+    """A line of an output or error file: OpenAI's fields, and `sprout` with the request's row of the ledger; `known`
+    says what L0 costs, by workload."""
     request_id = f"{result.batch_id}-{result.custom_id}"
     response = error = None
     if result.error_code is not None:
@@ -131,24 +136,7 @@ def output_line(result: Result) -> dict[str, Any]:
         "custom_id": result.custom_id,
         "response": response,
         "error": error,
-        "sprout": {
-            "workload": floor_of(result.workload),
-            "level": f"L{result.level}",
-            "probability": result.probability,
-            "pinned": result.mix_id is None,
-            "prompt_tokens": result.prompt_tokens,
-            "completion_tokens": result.completion_tokens,
-            "energy_j": result.energy_j,
-            "energy_basis": result.energy_basis,
-            "device_s": result.device_s,
-            "zone": result.zone,
-            "intensity_g_per_kwh": result.intensity_g_per_kwh,
-            "intensity_basis": result.intensity_basis,
-            "intensity_origin": result.intensity_origin,
-            "operational_g": result.operational_g,
-            "embodied_g": result.embodied_g,
-            "footprint_g": result.operational_g + result.embodied_g,
-        },
+        "sprout": of_line(result, known),
     }
 
 
@@ -162,9 +150,9 @@ def rejected_line(batch_id: str, rejected: Rejection) -> dict[str, Any]:
         "custom_id": rejected.custom_id,
         "response": {"status_code": 400, "request_id": f"req_{name}", "body": body},
         "error": None,
-        "sprout": {"line": rejected.line},
+        "sprout": {"cursor": f"0.{rejected.line}", "line": rejected.line},
     }
 
 
-def _line(entry: Mapping[str, Any]) -> bytes:
+def line_bytes(entry: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(entry) + b"\n"

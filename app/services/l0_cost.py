@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from app.domain.directive import L0
+from app.domain.errors import MixedBases
 from app.domain.intensity import one_basis
 from app.domain.profile import pooled
 from app.domain.savings import Z_90, mean_at_l0
@@ -86,6 +87,18 @@ class Spent:
             footprint_g=footprint_g,
             footprint_g_interval=(max(footprint_g - grams[1], 0.0), footprint_g + grams[1]),
         )
+
+
+def estimates(
+    connection: Connection, settings: Settings, batch: Batch, totals: Sequence[LevelTotal]
+) -> tuple[Sequence[L0Estimate], str | None]:
+    """One for each workload of which anything can be said; or why there can be none at all."""
+    workloads = sorted({total.workload for total in totals})
+    try:
+        found = [estimate_l0(connection, settings, batch, totals, workload) for workload in workloads]
+    except MixedBases as exc:
+        return [], exc.message
+    return [estimate for estimate in found if estimate is not None], None
 
 
 def estimate_l0(

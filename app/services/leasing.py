@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -62,9 +63,8 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
     settings, now = context.settings, context.clock.now()
     own = {"place": settings.place, "model": settings.served_name}
     with context.database.transaction() as connection:
-        found = shards.lease(
-            connection, shard_id, **own, owner=owner, at_once=pace.slots, now=now, duration=settings.lease
-        )
+        terms = {**own, "owner": owner, "at_once": pace.slots, "now": now, "duration": settings.lease}
+        found = _lease_first(connection, shard_id, terms)
         if found is None:
             return None
         pace.is_shared = tenants.are_several(connection)
@@ -74,6 +74,17 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
             limit = min(limit, max(share, pace.smallest))
         waiting, was_cut = _cut(connection, found, limit)
         return _drawn(connection, settings, found, waiting, was_cut=was_cut)
+
+
+def _lease_first(connection: Connection, shard_id: str, terms: Mapping[str, Any]) -> Lease | None:
+    """Lease the shard, or in its place a more important one of its tenant; the shard is then to be rung for again."""
+    where = {name: terms[name] for name in ("place", "model", "now")}
+    first = turns.more_important(connection, shard_id, **where)
+    found = shards.lease(connection, first, **terms) if first else None
+    if found is None:
+        return shards.lease(connection, shard_id, **terms)
+    shards.unsend(connection, [shard_id])
+    return found
 
 
 def lease_copy(context: Context, *, owner: str, pace: Pace) -> LeasedShard | None:

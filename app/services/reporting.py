@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import Connection
-
-from app.domain.errors import MixedBases
 from app.domain.preference import Evidence, weakest
 from app.domain.workload import floor_of
 from app.services.context import Context
 from app.services.hindsight import Hindsight, look_back
-from app.services.l0_cost import L0Estimate, estimate_l0
-from app.settings import Settings
-from app.store import batches, ledger, mixes, results, windows
+from app.services.l0_cost import L0Estimate, estimates
+from app.store import batches, ledger, mixes, windows
 from app.store.batches import Batch
 from app.store.ledger import LevelTotal, OriginCount
 from app.store.mixes import DirectiveMix
-from app.store.results import Result
 from app.store.windows import WindowTotal
 
 
@@ -63,12 +58,12 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
         end = (batch.finalizing_at or batch.cancelling_at or now) + timedelta(seconds=1)
         current = mixes.current(connection, tenant, settings.all_zones[0], batch.model or settings.home_model)
         requests = ledger.requests_by_mix(connection, batch_id)
-        estimates, refused = _estimates(connection, settings, batch, totals)
+        found, refused = estimates(connection, settings, batch, totals)
         origins = ledger.origins(connection, batch_id)
         return Report(
             batch=batch,
             levels=totals,
-            l0=estimates,
+            l0=found,
             l0_refused=refused,
             machines=windows.total(connection, start, end),
             mixes=_mixes_now(current, requests, settings.levels),
@@ -77,18 +72,6 @@ def report(context: Context, tenant: str, batch_id: str) -> Report:
             intensity_origins=origins,
             hindsight=look_back(connection, settings, batch),
         )
-
-
-def _estimates(
-    connection: Connection, settings: Settings, batch: Batch, totals: Sequence[LevelTotal]
-) -> tuple[Sequence[L0Estimate], str | None]:
-    """The estimates, or why there can be none."""
-    workloads = sorted({total.workload for total in totals})
-    try:
-        found = [estimate_l0(connection, settings, batch, totals, workload) for workload in workloads]
-    except MixedBases as exc:
-        return [], exc.message
-    return [estimate for estimate in found if estimate is not None], None
 
 
 def _mixes_now(current: Mapping[str, DirectiveMix], requests: Mapping[str, int], levels: int) -> Mapping[str, MixNow]:
@@ -108,9 +91,3 @@ def _mixes_now(current: Mapping[str, DirectiveMix], requests: Mapping[str, int],
         )
         for floor, parts in found.items()
     }
-
-
-def finished_since(context: Context, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:
-    """Results recorded at or after `since`, oldest first."""
-    with context.database.transaction() as connection:
-        return results.finished_since(connection, batch_id, since, limit)

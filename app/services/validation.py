@@ -57,13 +57,13 @@ def validate(context: Context, batch_id: str) -> None:
             # Not the message: it may quote the line.
             log.info("batch %s failed validation: %s", batch_id, stored[0]["code"])
             return
-        if not _admit(context, connection, batch, stored):
+        if not admit(context, connection, batch, stored):
             connection.rollback()  # it was cancelled or expired meanwhile
             return
     ring_for_shards(context)
 
 
-def _admit(context: Context, connection: Connection, batch: Batch, stored: Stored) -> bool:
+def admit(context: Context, connection: Connection, batch: Batch, stored: Stored) -> bool:
     """Add the shards, see to it that every workload has a mix, and plan; False if the batch cannot run any more."""
     now, cutter = context.clock.now(), stored.cutter
     # A plan may put them elsewhere; without any they still only run where they may.

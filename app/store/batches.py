@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, tuple_, update
 
 from app.domain.batch import MOVES, BatchStatus, Schedule
 from app.domain.errors import NotFound
@@ -19,6 +19,12 @@ from app.store.tenants import hold_of
 
 ENDED = "sprout_batch_ended"
 """PostgreSQL's channel on which the ids of batches are said that have ended."""
+
+OPEN = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
+"""Of a batch that has yet to run, or runs."""
+
+may_run = and_(batches.c.status == BatchStatus.IN_PROGRESS, batches.c.paused_at.is_(None))
+"""Whether shards of a batch may be leased."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,15 @@ class Batch:
     """The first plan: `app.services.deferral` says what is in it."""
     plan: Mapping[str, Any] | None = None
     """The newest one."""
+    priority: int = 0
+    """Among the batches of its tenant: the shards of a higher one go first."""
+    paused_at: datetime | None = None
+    pause_reason: str | None = None
+    """Why none of its shards is leased at present."""
+    retry_of: str | None = None
+    """The batch whose unanswered lines it runs again."""
+    ledger: Mapping[str, Any] | None = None
+    """What its requests used, once it has ended: `app.services.batch_ledger` says what is in it."""
     output_expires_after_s: int | None = None
     """How long its output and error files are kept; None: until somebody removes them."""
 
@@ -76,7 +91,8 @@ class Counts:
 
 
 def _batch(row: Row[Any]) -> Batch:
-    values = dict(row._mapping)
+    values = {**row._mapping}
+    del values["ledger_is_stale"]
     values |= {"status": BatchStatus(values["status"]), "schedule": Schedule(values["schedule"])}
     values |= {name: tuple(values[name]) for name in ("zones", "composition")}
     return Batch(**values)
@@ -131,6 +147,37 @@ def move(connection: Connection, batch_id: str, target: BatchStatus, now: dateti
         connection.execute(select(func.pg_notify(ENDED, batch_id)))
         webhooks.announce(connection, tenant=owner, kind=batch_event(target), data={"id": batch_id}, now=now)
     return owner is not None
+
+
+def lock(connection: Connection, batch_id: str) -> None:
+    """Wait until nobody else changes the row of a batch; nobody else will before this transaction ends."""
+    connection.execute(select(batches.c.id).where(batches.c.id == batch_id).with_for_update(key_share=True))
+
+
+def retry_of(connection: Connection, batch_id: str) -> str | None:
+    """The batch that retries this one."""
+    return connection.execute(select(batches.c.id).where(batches.c.retry_of == batch_id)).scalar()
+
+
+def pause(connection: Connection, batch_id: str, reason: str, now: datetime) -> bool:
+    """Keep the shards of an open batch from being leased; whether that is new."""
+    return _set_pause(connection, batch_id, batches.c.paused_at.is_(None), paused_at=now, pause_reason=reason)
+
+
+def resume(connection: Connection, batch_id: str) -> bool:
+    """Let them be leased again, as if nobody had planned or rung for them yet; whether that is new."""
+    none = {"paused_at": None, "pause_reason": None, "plan": None}
+    resumed = _set_pause(connection, batch_id, batches.c.paused_at.is_not(None), **none)
+    if resumed:
+        waiting = shards.c.batch_id == batch_id, shards.c.state == ShardState.PENDING
+        connection.execute(update(shards).where(*waiting).values(sent_at=None))
+    return resumed
+
+
+def _set_pause(connection: Connection, batch_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
+    has_yet_to_run = batches.c.status.in_(OPEN)
+    statement = update(batches).where(batches.c.id == batch_id, has_yet_to_run, condition).values(**values)
+    return connection.execute(statement).rowcount == 1
 
 
 def is_open() -> ColumnElement[bool]:
@@ -194,8 +241,7 @@ def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: t
 
 def overdue(connection: Connection, now: datetime) -> Sequence[str]:
     """Open batches whose completion window has passed, locked for this transaction; one that is just moving is left."""
-    open_statuses = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
-    query = select(batches.c.id).where(batches.c.status.in_(open_statuses), batches.c.expires_at <= now)
+    query = select(batches.c.id).where(batches.c.status.in_(OPEN), batches.c.expires_at <= now)
     return list(connection.execute(query.with_for_update(skip_locked=True, key_share=True)).scalars())
 
 
@@ -206,3 +252,14 @@ def answered(connection: Connection) -> Sequence[str]:
     )
     query = select(batches.c.id).where(batches.c.status == BatchStatus.IN_PROGRESS, ~open_shards)
     return list(connection.execute(query).scalars())
+
+
+def put_ledger(connection: Connection, batch_id: str, ledger: Mapping[str, Any]) -> None:
+    values = {"ledger": ledger, "ledger_is_stale": False}
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(**values))
+
+
+def stale(connection: Connection, limit: int) -> Sequence[Batch]:
+    """Ended batches some of whose requests were priced anew, locked for this transaction."""
+    query = select(batches).where(batches.c.ledger_is_stale, batches.c.ledger.is_not(None)).limit(limit)
+    return [_batch(row) for row in connection.execute(query.with_for_update(skip_locked=True, key_share=True))]

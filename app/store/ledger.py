@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Float,
     Table,
+    Update,
     case,
     func,
     literal_column,
@@ -27,7 +28,7 @@ from app.domain.savings import WeightedSums
 from app.domain.units import JOULES_PER_KWH
 from app.domain.workload import STRATUM
 from app.store.knowledge import intensity
-from app.store.tables import results, windows
+from app.store.tables import batches, results, windows
 
 floor_column = func.split_part(results.c.workload, literal_column(f"'{STRATUM}'"), literal_column("1"))
 """`app.domain.workload.floor_of`, in SQL. Without parameters, which would make two of it differ."""
@@ -157,6 +158,14 @@ def origins(connection: Connection, batch_id: str) -> Sequence[OriginCount]:
     return [OriginCount(**row) for row in connection.execute(query).mappings()]
 
 
+def mean_intensity(connection: Connection, batch_id: str) -> float | None:
+    """Of the energy that a batch used, gCO2eq/kWh; None where it used none."""
+    joules = func.sum(results.c.energy_j)
+    query = select(func.sum(results.c.energy_j * results.c.intensity_g_per_kwh) / func.nullif(joules, 0.0))
+    found = connection.execute(query.where(results.c.batch_id == batch_id)).scalar()
+    return None if found is None else float(found)
+
+
 def energy_bases(connection: Connection, batch_id: str) -> Sequence[str]:
     """Those that occur among the requests of a batch that ran."""
     query = (
@@ -192,22 +201,26 @@ def settle(connection: Connection, zone: str, basis: str, since: datetime) -> in
             else_=results.c.first_operational_g,
         ),
     }
-    return _settle(connection, results, results.c.finished_at, operational, (zone, basis, since)) + _settle(
-        connection, windows, windows.c.ended_at, {}, (zone, basis, since)
+    of = zone, basis, since
+    changed = _settling(results, results.c.finished_at, operational, of).returning(results.c.batch_id).cte("changed")
+    # Of the batches that they belong to, the sums have to be made anew.
+    stale = (
+        update(batches).where(batches.c.id.in_(select(changed.c.batch_id))).values(ledger_is_stale=True).cte("stale")
     )
+    rows = connection.execute(select(func.count()).select_from(changed).add_cte(stale)).scalar_one()
+    return rows + connection.execute(_settling(windows, windows.c.ended_at, {}, of)).rowcount
 
 
-def _settle(
-    connection: Connection,
+def _settling(
     table: Table,
     moment: ColumnElement[datetime],
     values: Mapping[str, Any],
     of: tuple[str, str, datetime],
-) -> int:
+) -> Update:
     zone, basis, since = of
     figure, first = table.c.intensity_g_per_kwh, table.c.first_intensity_g_per_kwh
     differs = figure != intensity.c.intensity_g_per_kwh
-    statement = (
+    return (
         update(table)
         .values(
             intensity_g_per_kwh=intensity.c.intensity_g_per_kwh,
@@ -225,7 +238,6 @@ def _settle(
             or_(differs, table.c.intensity_origin != _origin),
         )
     )
-    return connection.execute(statement).rowcount
 
 
 def recent_use(connection: Connection, tenant: str, model: str, limit: int) -> Use | None:

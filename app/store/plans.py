@@ -23,9 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from app.domain.batch import BatchStatus, Schedule
+from app.domain.batch import Schedule
 from app.domain.shard import ShardState
 from app.domain.work import margin_h
+from app.store.batches import may_run
 from app.store.tables import batches, files, shards
 
 
@@ -86,11 +87,13 @@ def claim(connection: Connection) -> None:
 def open_batches(connection: Connection, *, lock: bool) -> Sequence[OpenBatch]:
     """With `lock`, they cannot be moved before this transaction ends; one that is just moving is left out."""
     own = {field.name for field in fields(OpenBatch)} & set(batches.c.keys())
+    size = func.coalesce(files.c.bytes, 0).label("bytes")
     promised = func.coalesce(batches.c.plan["promised"].as_boolean(), False)
     query = (
-        select(*(batches.c[name] for name in sorted(own)), files.c.bytes, promised.label("promised"))
-        .join(files, files.c.id == batches.c.input_file_id)
-        .where(batches.c.status == BatchStatus.IN_PROGRESS)
+        select(*(batches.c[name] for name in sorted(own)), size, promised.label("promised"))
+        # Of a retry it may be gone.
+        .outerjoin(files, files.c.id == batches.c.input_file_id)
+        .where(may_run)
         .order_by(batches.c.id)
     )
     if lock:
@@ -113,7 +116,7 @@ def open_shards(connection: Connection) -> Sequence[OpenShard]:
         .join(batches, batches.c.id == shards.c.batch_id)
         # A copy's lines are planned with the shard that it is a copy of.
         .where(
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             shards.c.state != ShardState.DONE,
             shards.c.copy_of.is_(None),
         )

@@ -36,6 +36,12 @@ def first(connection: Connection, batch_id: str, limit: int) -> Sequence[Rejecti
     return [Rejection(**row) for row in connection.execute(_of(batch_id).limit(limit)).mappings()]
 
 
+def behind(connection: Connection, batch_id: str, line: int, limit: int) -> Sequence[Rejection]:
+    """The first `limit` of a batch behind a line, in line order."""
+    query = _of(batch_id).where(rejected_lines.c.line > line).limit(limit)
+    return [Rejection(**row) for row in connection.execute(query).mappings()]
+
+
 def in_line_order(connection: Connection, batch_id: str) -> Generator[Rejection, None, None]:
     """All of a batch, streamed; close it when not all of them are taken."""
     with connection.execute(_of(batch_id).execution_options(yield_per=500)) as found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, literal, select
 
 from app.domain.endpoints import GENERATING
 from app.domain.errors import Conflict
@@ -118,6 +118,31 @@ def unanswered(
     with joining_whole(connection):
         found = connection.execute(query)
     return [StoredRequest(**row) for row in found.mappings()]
+
+
+def count(connection: Connection, batch_id: str) -> int:
+    """How many are stored."""
+    return connection.execute(select(func.count()).where(requests.c.batch_id == batch_id)).scalar_one()
+
+
+def copy_failed(connection: Connection, batch_id: str, to: str) -> None:
+    """Copy the requests of a batch that have no good answer to another one, under their lines."""
+    good = exists().where(
+        results.c.batch_id == batch_id, results.c.line == requests.c.line, results.c.status_code == 200
+    )
+    cells = {**{name: requests.c[name] for name in _COLUMNS}, "batch_id": literal(to)}
+    source = select(*cells.values()).where(requests.c.batch_id == batch_id, ~good)
+    with joining_whole(connection):
+        connection.execute(insert(requests).from_select(list(cells), source))
+
+
+def in_line_order(connection: Connection, batch_id: str) -> Generator[Request, None, None]:
+    """Every request of a batch but for its body, streamed; close it when not all of them are taken."""
+    names = ("line", "custom_id", "workload", "pinned_level")
+    query = select(*(requests.c[name] for name in names)).where(requests.c.batch_id == batch_id)
+    with connection.execute(query.order_by(requests.c.line).execution_options(yield_per=1000)) as found:
+        for row in found.mappings():
+            yield Request(body={}, **row)
 
 
 def recently_answered(

@@ -1,4 +1,12 @@
-"""Results: one per request of a batch, first write wins. Their rows are the ledger."""
+"""Results: one per request of a batch, first write wins. Their rows are the ledger.
+
+Each has its `position` in the order in which the results of its batch were committed, so that whoever has read up to
+one misses none. A sequence would not do: its numbers become visible in the order of commits, and a reader that has seen
+n would miss n-1, committed later. So positions are given under a lock of the batch that is held until the end of the
+transaction (`_take_turn`): whoever has it sees all earlier ones. Writers of one batch take turns for the milliseconds
+that a group takes to be written; those of others do not wait. To give out only what is older than the oldest running
+transaction would need no lock, but would hold every reader up for as long as any validation or finalization takes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +16,21 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, Connection, Text, and_, bindparam, cast, column, exists, func, literal, select, true
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    exists,
+    func,
+    literal,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -49,9 +71,26 @@ class Result:
     first_intensity_g_per_kwh: float | None = None
     first_operational_g: float | None = None
     """What it was priced with at first, where its hour's figure has changed since."""
+    position: int | None = None
+    """Ascending from 1 in the order in which the results of the batch were recorded, with gaps; None before that."""
 
 
 _COLUMNS = tuple(column.name for column in results.c)
+
+
+def _take_turn(connection: Connection, batch_id: str) -> None:
+    """Wait until nobody else records results of this batch; nobody else will before this transaction ends.
+
+    A statement of its own: what gives positions must see what was committed until now.
+    """
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"sprout.results.{batch_id}", 0))))
+
+
+def _next_positions(batch_id: ColumnElement[str], line: ColumnElement[int]) -> ColumnElement[int]:
+    """Of new results, by line, behind all that are there."""
+    earlier = results.alias()
+    last = select(func.max(earlier.c.position)).where(earlier.c.batch_id == batch_id).scalar_subquery()
+    return func.coalesce(last, 0) + func.row_number().over(order_by=line)
 
 
 def _recording() -> ReturningInsert[int]:
@@ -59,10 +98,12 @@ def _recording() -> ReturningInsert[int]:
     document = func.json_to_recordset(bindparam("rows", type_=JSON))
     fields = document.table_valued(*results.c, column("body", Text)).render_derived(with_types=True)
     new = select(fields).cte("new")
+    batch_id = bindparam("batch_id", type_=Text)
+    cells = {**{name: new.c[name] for name in _COLUMNS}, "position": _next_positions(batch_id, new.c.line)}
     written = (
         insert(results)
-        .from_select(_COLUMNS, select(*(new.c[name] for name in _COLUMNS)))
-        .on_conflict_do_nothing()
+        .from_select(_COLUMNS, select(*cells.values()))
+        .on_conflict_do_nothing(index_elements=["batch_id", "line"])
         .returning(results.c.batch_id, results.c.line)
         .cte("written")
     )
@@ -84,7 +125,9 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
         return frozenset()
     # In line order: a shard and its copy write the same lines from both ends, and must not wait for each other.
     ordered = [_as_json(row) for row in sorted(rows, key=lambda row: row.line)]
-    return frozenset(connection.execute(_RECORD, {"rows": ordered}).scalars())
+    batch_id = rows[0].batch_id
+    _take_turn(connection, batch_id)
+    return frozenset(connection.execute(_RECORD, {"rows": ordered, "batch_id": batch_id}).scalars())
 
 
 def _as_json(row: Result) -> Mapping[str, Any]:
@@ -132,16 +175,14 @@ def fail_unanswered(
     )
     within = requests.c.line.between(*lines) if lines else true()
     constant = {**_UNANSWERED, "error_code": code, "finished_at": now}
-    source = select(
-        requests.c.batch_id,
-        requests.c.line,
-        requests.c.tenant_id,
-        requests.c.workload,
-        *(literal(value, results.c[name].type) for name, value in constant.items()),
-    ).where(requests.c.batch_id == batch_id, within, ~answered)
-    source = source.order_by(requests.c.line)
-    names = ["batch_id", "line", "tenant_id", "workload", *constant]
-    failed = insert(results).from_select(names, source).on_conflict_do_nothing().returning(results).cte("failed")
+    cells = {
+        **{name: requests.c[name] for name in ("batch_id", "line", "tenant_id", "workload")},
+        "position": _next_positions(literal(batch_id), requests.c.line),
+        **{name: literal(value, results.c[name].type) for name, value in constant.items()},
+    }
+    source = select(*cells.values()).where(requests.c.batch_id == batch_id, within, ~answered)
+    inserted = insert(results).from_select(list(cells), source.order_by(requests.c.line))
+    failed = inserted.on_conflict_do_nothing(index_elements=["batch_id", "line"]).returning(results).cte("failed")
     bodies = select(
         failed.c.batch_id,
         failed.c.line,
@@ -150,6 +191,7 @@ def fail_unanswered(
     )
     statement = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
     written = statement.returning(responses.c.line).cte("written")
+    _take_turn(connection, batch_id)
     with joining_whole(connection):
         return connection.execute(select(func.count()).select_from(written)).scalar_one()
 
@@ -171,11 +213,19 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[Result, No
             yield Result(**row)
 
 
-def finished_since(connection: Connection, batch_id: str, since: datetime, limit: int) -> Sequence[Result]:
-    """Results that finished at or after `since`, oldest first."""
+def recorded_after(connection: Connection, batch_id: str, position: int, limit: int) -> Sequence[Result]:
+    """The results behind that position, in the order in which they were recorded."""
+    # Looked up one by one: for a join PostgreSQL would go through the whole batch (`app.store.joins`).
+    custom_id, body = (
+        select(column)
+        .where(column.table.c.batch_id == results.c.batch_id, column.table.c.line == results.c.line)
+        .scalar_subquery()
+        for column in (requests.c.custom_id, responses.c.body)
+    )
     query = (
-        _WHOLE.where(results.c.batch_id == batch_id, results.c.finished_at >= since)
-        .order_by(results.c.finished_at)
+        select(results, custom_id.label("custom_id"), body.label("body"))
+        .where(results.c.batch_id == batch_id, results.c.position > position)
+        .order_by(results.c.position)
         .limit(limit)
     )
     return [Result(**row) for row in connection.execute(query).mappings()]

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, true, update
 
-from app.domain.batch import BatchStatus
 from app.domain.shard import Lines, ShardState
 from app.store import turns
+from app.store.batches import may_run
 from app.store.ids import new_id
 from app.store.tables import batches, shards
 from app.store.tenants import hold_of
@@ -116,13 +116,15 @@ def waiting(
     them sent.
 
     Tenants take turns by what they have used, and in each the shards whose latest start is near or has passed go first,
-    then the others by their lines, so that batches take turns: see `app.store.turns`. A shard that was sent is offered
-    again after `resend`, None for at once: its message may be lost or wait behind others, and a duplicate does no harm.
+    then those of more important batches, and among equals by their lines, so that batches take turns: see
+    `app.store.turns`. A shard that was sent is offered again after `resend`, None for at once: its message may be lost
+    or wait behind others, and a duplicate does no harm.
     """
     line, urgent = turns.line(place, model, now), turns.urgent(now)
     query = (
         select(shards.c.id, urgent.is_not(None))
         .join(line, line.c.id == shards.c.id)
+        .join(batches, batches.c.id == shards.c.batch_id)
         .where(
             # Asked again of the row that is locked: another may just have taken it.
             shards.c.state == ShardState.PENDING,
@@ -172,7 +174,7 @@ def lease(
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             batches.c.model == model,
             hold_of(shards.c.tenant_id).is_(None),
             ~own_copy,
@@ -268,6 +270,8 @@ def lapsed(connection: Connection, now: datetime) -> Sequence[Shard]:
     query = (
         select(*_SHARD)
         .where(shards.c.state == ShardState.LEASED, shards.c.lease_expires_at <= now)
+        # In the same order in every transaction: lines that are given up take the turns of their batches.
+        .order_by(shards.c.batch_id, shards.c.first_line)
         .with_for_update(skip_locked=True)
     )
     return [Shard(**row) for row in connection.execute(query).mappings()]

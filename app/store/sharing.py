@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.batch import BatchStatus
 from app.domain.shard import ShardState
+from app.store.batches import may_run
 from app.store.ids import new_id
 from app.store.shards import DONE, Lease, Shard, held_by, named
 from app.store.tables import batches, requests, results, shards
@@ -62,7 +62,7 @@ def is_waiting(connection: Connection, *, place: str, model: str, now: datetime)
         select(shards.c.id)
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             batches.c.model == model,
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
@@ -97,7 +97,7 @@ def left(connection: Connection, *, place: str, model: str, owner: str, now: dat
             shards.c.release_at <= now,
             hold_of(shards.c.tenant_id).is_(None),
             batches.c.model == model,
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
         )
         .limit(2 * (others + 1))
     ).subquery()
@@ -131,7 +131,7 @@ def _slowest(place: str, model: str, owner: str) -> Select[Any]:
             shards.c.copy_of.is_(None),
             unanswered > 0,
             ~select(copy.c.id).where(copy.c.copy_of == shards.c.id).exists(),
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
         )
         .order_by(unanswered.desc(), shards.c.id)
         .limit(1)

@@ -85,6 +85,18 @@ batches = Table(
     Column("first_plan", JSONB(none_as_null=True)),
     Column("plan", JSONB(none_as_null=True)),
     Column("output_expires_after_s", Integer),
+    # Among the batches of its tenant.
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    # While it is set, no more of its shards are leased.
+    time("paused_at"),
+    Column("pause_reason", Text),
+    # The batch whose unanswered lines it runs again. A batch has one retry at most.
+    Column("retry_of", Text, ForeignKey("batches.id", ondelete="SET NULL"), unique=True),
+    # What its requests used, once it has ended.
+    Column("ledger", JSONB(none_as_null=True)),
+    # Some of them were priced anew since.
+    Column("ledger_is_stale", Boolean, nullable=False, server_default="false"),
+    CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="paused_has_reason"),
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),
     CheckConstraint("total >= 0", name="total_not_negative"),
@@ -92,6 +104,7 @@ batches = Table(
     CheckConstraint("output_expires_after_s > 0", name="output_expires_later"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
     Index(None, "tenant_id", "created_at"),
+    Index("ix_batches_stale", "id", postgresql_where=Column("ledger_is_stale", Boolean)),
     Index(
         "ix_batches_open",
         "status",
@@ -173,6 +186,8 @@ results = Table(
     Column("line", Integer, primary_key=True),
     tenant(),
     Column("workload", Text, nullable=False),
+    # Its place in the order in which the results of its batch were committed.
+    Column("position", Integer, nullable=False),
     Column("status_code", SmallInteger),
     Column("error_code", Text),
     Column("model", Text, nullable=False),
@@ -207,6 +222,7 @@ results = Table(
     CheckConstraint(
         "(first_intensity_g_per_kwh IS NULL) = (first_operational_g IS NULL)", name="first_figures_together"
     ),
+    Index("ix_results_batch_id_position", "batch_id", "position", unique=True),
     Index(None, "tenant_id", "finished_at"),
     Index(None, "zone", "finished_at"),
 )
@@ -244,6 +260,18 @@ windows = Table(
     CheckConstraint("0 <= idle_device_s AND idle_device_s <= device_s", name="idle_device_within"),
     CheckConstraint(one_of("energy_basis", ("measured", "modelled")), name="energy_basis_known"),
     Index(None, "ended_at"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    # Of what was asked for.
+    Column("body_sha256", Text, nullable=False),
+    Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), nullable=False, index=True),
+    time("created_at", nullable=False),
+    Index(None, "created_at"),
 )
 
 installation = Table(

@@ -23,12 +23,13 @@ from sqlalchemy import (
     case,
     false,
     func,
+    or_,
     select,
 )
 
-from app.domain.batch import BatchStatus
-from app.domain.shard import URGENT, ShardState
+from app.domain.shard import LOSSES_BEFORE_HALVING, URGENT, ShardState
 from app.store.accounts import tenant_shares
+from app.store.batches import may_run
 from app.store.columns import faded
 from app.store.tables import batches, shards
 from app.store.tenants import hold_of, weight_of
@@ -48,8 +49,10 @@ def urgent(now: datetime) -> ColumnElement[datetime]:
 
 
 def in_tenant(now: datetime) -> Sequence[ColumnElement[Any]]:
-    """In which order the shards of one tenant run: urgent ones by their latest start, then batch by batch in turn."""
-    return urgent(now).asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id
+    """In which order the shards of one tenant run: urgent ones by their latest start, then those of more
+    important batches, and among equals batch by batch in turn."""
+    behind = shards.c.first_line, shards.c.created_at, shards.c.batch_id
+    return urgent(now).asc().nulls_last(), batches.c.priority.desc(), *behind
 
 
 def line(place: str, model: str, now: datetime) -> Subquery:
@@ -63,7 +66,7 @@ def line(place: str, model: str, now: datetime) -> Subquery:
         select(shards.c.id, shards.c.tenant_id, ahead.label("ahead"))
         .join(batches, batches.c.id == shards.c.batch_id)
         .where(
-            batches.c.status == BatchStatus.IN_PROGRESS,
+            may_run,
             batches.c.model == model,
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
@@ -107,3 +110,36 @@ def instead_of(connection: Connection, shard_id: str, *, place: str, model: str,
     query = select(waits.c.id, is_own).order_by(waits.c.tag, is_own.desc()).limit(1)
     first = connection.execute(query).first()
     return None if first is None or first[1] else str(first[0])
+
+
+def more_important(connection: Connection, shard_id: str, *, place: str, model: str, now: datetime) -> str | None:
+    """The shard that should run in the place of this one: the first of the most important batch of its tenant that
+    waits, if that is more important; locked for this transaction.
+
+    Messages stand in the order in which they were sent, and those of all tenants in one queue. So a more important
+    batch overtakes within its tenant, when one of that tenant's shards is about to be leased. What a deadline depends
+    on is not overtaken.
+    """
+    its, mine = batches.alias(), shards.alias()
+    query = (
+        select(shards.c.id)
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .join(mine, mine.c.id == shard_id)
+        .join(its, its.c.id == mine.c.batch_id)
+        .where(
+            may_run,
+            batches.c.tenant_id == its.c.tenant_id,
+            batches.c.priority > its.c.priority,
+            batches.c.model == model,
+            shards.c.state == ShardState.PENDING,
+            shards.c.zone == place,
+            shards.c.release_at <= now,
+            # A suspect runs alone in its worker, which the message of another one does not see to.
+            shards.c.losses < LOSSES_BEFORE_HALVING,
+            or_(mine.c.start_by.is_(None), mine.c.start_by > now + URGENT),
+        )
+        .order_by(*in_tenant(now))
+        .limit(1)
+        .with_for_update(of=shards, skip_locked=True)
+    )
+    return connection.execute(query).scalar()

@@ -17,7 +17,10 @@ PATHS = [
     ("GET", "/sprout/v1/directives"),
     ("GET", "/sprout/v1/votes/next"),
     ("GET", "/sprout/v1/batches/x/report"),
-    ("GET", "/sprout/v1/batches/x/results"),
+    ("GET", "/v1/batches/x/results"),
+    ("POST", "/v1/batches/x/pause"),
+    ("POST", "/v1/batches/x/resume"),
+    ("POST", "/v1/batches/x/retry"),
 ]
 UPLOAD = {"data": {"purpose": "batch"}, "files": {"file": ("x", b"1")}}
 

@@ -38,7 +38,7 @@ def test_a_new_batch_has_the_recorded_shape(api: Api) -> None:
     assert set(created) == BATCH_KEYS
     assert created["id"].startswith("batch_")
     sprout = {name: value for name, value in created.pop("sprout").items() if value is not None}
-    assert sprout == {"schedule": "asap"}
+    assert sprout == {"schedule": "asap", "priority": 0, "paused": False}
     assert {name: value for name, value in created.items() if value is not None and not name.endswith("id")} == {
         "object": "batch",
         "endpoint": ENDPOINT,
@@ -153,6 +153,8 @@ def test_no_batches_yet(api: Api) -> None:
         ({"metadata": {"k": 1}}, "metadata.k"),
         ({"metadata": "text"}, "metadata"),
         ({"metadata": {"sprout_level": "L5"}}, "metadata.sprout_level"),
+        ({"metadata": {"sprout_priority": "11"}}, "metadata.sprout_priority"),
+        ({"metadata": {"sprout_priority": "1.0"}}, "metadata.sprout_priority"),
         ({"input_file_id": 7}, "input_file_id"),
     ],
 )

@@ -15,6 +15,7 @@ from tests.support.factories import line
 from tests.support.services import Desk, Desks, jsonl
 
 PLAN_KEYS = {
+    "priority", "paused", "retry_of", "ledger", "model",
     "schedule", "zones", "hold", "reason", "waits_for_worker", "held", "waiting_until", "expected_end", "in_time",
     "footprint_g", "footprint_g_interval", "at_once_g", "intensity_basis", "planned_at",
 }  # fmt: skip
@@ -45,6 +46,8 @@ def test_a_batch_before_its_plan(api: Api) -> None:
     assert {name: value for name, value in created["sprout"].items() if value is not None} == {
         "schedule": "carbon",
         "zones": ["WORLD"],
+        "priority": 0,
+        "paused": False,
     }
 
 

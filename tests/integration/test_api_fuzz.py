@@ -104,11 +104,13 @@ def test_ids_that_nothing_has(api: Api, name: str) -> None:
         f"/v1/batches/{name}",
         f"/v1/batches?after={name}",
         f"/sprout/v1/batches/{name}/report",
-        f"/sprout/v1/batches/{name}/results",
+        f"/v1/batches/{name}/results?after={name}",
+        f"/v1/batches/{name}/results?limit={name}&follow={name}",
     ):
         served(api, "GET", path)
     served(api, "DELETE", f"/v1/files/{name}")
-    served(api, "POST", f"/v1/batches/{name}/cancel")
+    for action in ("cancel", "pause", "resume", "retry"):
+        served(api, "POST", f"/v1/batches/{name}/{action}")
 
 
 @fuzz

@@ -4,17 +4,16 @@ import io
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
 from rich.console import Console
 
 from app.cli.directives import show
 from app.domain.intensity import HOUR, IntensityPoint
 from app.services import directives, grid
-from app.store import intensity, results
+from app.store import intensity
 from tests.support.api import Api, error_of
 from tests.support.clock import NOON
 from tests.support.engine import EchoEngine
-from tests.support.factories import MODEL, a_result, line, store_batch, store_mix, store_verdicts
+from tests.support.factories import MODEL, line, store_mix, store_verdicts
 from tests.support.grid import ScriptedProvider, a_forecast
 from tests.support.services import Desk, Desks, jsonl
 
@@ -118,31 +117,8 @@ def test_a_report(api: Api, desk: Desk, engine: EchoEngine) -> None:
     assert set(found["mixes"]["default"]) == {"probabilities", "evidence", "mixes"}
 
 
-@pytest.mark.parametrize("what", ["report", "results"])
-def test_an_unknown_batch(api: Api, what: str) -> None:
-    assert "batch_none" in error_of(api("GET", f"/sprout/v1/batches/batch_none/{what}"), 404)["message"]
-
-
-def test_live_results(api: Api, desk: Desk) -> None:
-    with desk.context.database.transaction() as connection:
-        batch = store_batch(connection, lines=3)
-        found = [a_result(batch, number, finished_at=NOON.replace(microsecond=number * 1000)) for number in (3, 1, 2)]
-        results.record(connection, found)
-    path = f"/sprout/v1/batches/{batch.id}/results"
-    everything = api.get(path)["data"]
-    assert [entry["custom_id"] for entry in everything] == ["request-1", "request-2", "request-3"]
-    assert set(everything[0]) == {"id", "custom_id", "response", "error", "sprout", "finished_at"}
-    since = everything[1]["finished_at"]
-    assert [entry["custom_id"] for entry in api.get(f"{path}?since={since!r}")["data"]] == ["request-2", "request-3"]
-    assert [entry["custom_id"] for entry in api.get(f"{path}?limit=1")["data"]] == ["request-1"]
-    assert api.get(f"{path}?since={since + 1}")["data"] == []
-
-
-@pytest.mark.parametrize("since", ["nan", "inf", "-inf", "1e300", "-1e300", "1e12", "-1e12", "x"])
-def test_a_time_that_cannot_be(api: Api, desk: Desk, since: str) -> None:
-    batch_id = desk.submit(jsonl([line()]))
-    error = error_of(api("GET", f"/sprout/v1/batches/{batch_id}/results?since={since}"), 400)
-    assert error["param"] == "since"
+def test_an_unknown_batch(api: Api) -> None:
+    assert "batch_none" in error_of(api("GET", "/sprout/v1/batches/batch_none/report"), 404)["message"]
 
 
 def test_carbon_intensity_of_every_zone(desks: Desks) -> None:

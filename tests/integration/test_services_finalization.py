@@ -15,7 +15,7 @@ from tests.support.services import Desk, jsonl
 SPROUT_KEYS = {
     "workload", "level", "probability", "pinned", "prompt_tokens", "completion_tokens", "energy_j", "energy_basis",
     "device_s", "intensity_g_per_kwh", "intensity_basis", "intensity_origin", "operational_g", "embodied_g",
-    "footprint_g", "zone",
+    "footprint_g", "zone", "cursor", "finished_at", "l0_energy_j", "l0_footprint_g", "saved_g", "pricing",
 }  # fmt: skip
 
 
@@ -112,10 +112,10 @@ def test_a_crash_while_writing_leaves_no_half_file(
     batch_id = answered(desk, engine)
     before = desk.stored_files()
 
-    def crash(_: object) -> bytes:
+    def crash(*_: object) -> bytes:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(finalization, "_line", crash)
+    monkeypatch.setattr(finalization, "line_bytes", crash)
     with pytest.raises(OSError, match="No space"):
         finalization.finalize(desk.context, batch_id)
     assert desk.stored_files() == before

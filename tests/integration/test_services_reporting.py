@@ -17,7 +17,6 @@ from app.store.batches import Batch
 from app.store.database import TENANT
 from app.store.windows import Window
 from tests.support.clock import NOON
-from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, a_request, a_result, line, store_batch, store_mix
 from tests.support.services import Desk, Desks, jsonl
 
@@ -275,19 +274,3 @@ def test_an_unknown_batch_has_no_report(desk: Desk, tenant: str) -> None:
     batch_id = "batch_unknown" if tenant == TENANT else desk.submit(jsonl([line()]))
     with pytest.raises(NotFound):
         reporting.report(desk.context, tenant, batch_id)
-
-
-def test_results_appear_as_they_come(desk: Desk, engine: EchoEngine) -> None:
-    desk.validated(jsonl([line("first", text="one")]))
-    desk.work(desk.worker(engine))
-    (batch_id,) = desk.rows("SELECT id FROM batches")
-    found = reporting.finished_since(desk.context, batch_id, NOON, 10)
-    assert [(result.custom_id, result.status_code) for result in found] == [("first", 200)]
-    assert reporting.finished_since(desk.context, batch_id, NOON + timedelta(seconds=1), 10) == []
-    assert reporting.finished_since(desk.context, batch_id, NOON, 0) == []
-
-
-def test_the_oldest_results_come_first(desk: Desk) -> None:
-    batch = store(desk, [drawn(0, 1.0, finished_at=NOON + timedelta(seconds=second)) for second in (3, 1, 2)])
-    found = reporting.finished_since(desk.context, batch.id, NOON + timedelta(seconds=1), 2)
-    assert [result.custom_id for result in found] == ["request-2", "request-3"]

@@ -35,7 +35,7 @@ def test_a_result_comes_back_as_it_was_recorded(connection: Connection) -> None:
     body = {"choices": [{"message": {"content": "Grüße\n\t\\ \"'\u0000 🌱"}}], "usage": {"total_tokens": 5}}
     result = a_result(batch, 1, mix_id=mix.id, level=2, probability=1 / 3, body=body, energy_j=0.1)
     assert results.record(connection, [result]) == {1}
-    assert stored(connection, batch) == {"request-1": result}
+    assert stored(connection, batch) == {"request-1": replace(result, position=1)}
 
 
 def test_the_first_result_of_a_request_stays(connection: Connection) -> None:
@@ -128,7 +128,7 @@ def test_what_has_no_answer_gets_an_error(connection: Connection) -> None:
     results.record(connection, [answered])
     assert fail(connection, batch) == 4
     found = stored(connection, batch)
-    assert found["request-2"] == answered
+    assert found["request-2"] == replace(answered, position=1)
     failed = found["request-1"]
     assert (failed.status_code, failed.error_code) == (None, "batch_expired")
     assert failed.body == {"code": "batch_expired", "message": "Too late."}
@@ -301,13 +301,45 @@ def test_bases_of_what_was_answered(connection: Connection) -> None:
     ]
 
 
-def test_what_finished_since(connection: Connection) -> None:
+def test_results_are_read_in_the_order_in_which_they_were_recorded(connection: Connection) -> None:
     batch, other = store_batch(connection, lines=9), store_batch(connection, lines=1)
-    late = {number: NOON + timedelta(seconds=10 - number) for number in range(1, 10)}
-    results.record(connection, [a_result(batch, number, finished_at=late[number]) for number in late])
-    results.record(connection, [a_result(other, 1, finished_at=NOON + timedelta(hours=1))])
-    found = results.finished_since(connection, batch.id, NOON + timedelta(seconds=3), 4)
-    assert [result.custom_id for result in found] == [f"request-{number}" for number in (7, 6, 5, 4)]
+    results.record(connection, [a_result(batch, number) for number in (8, 3)])
+    results.record(connection, [a_result(other, 1)])
+    results.record(connection, [a_result(batch, number) for number in (3, 1, 9)])
+    fail(connection, batch)
+    found = results.recorded_after(connection, batch.id, 0, 100)
+    assert [result.line for result in found] == [3, 8, 1, 9, 2, 4, 5, 6, 7]
+    assert [result.position for result in found] == sorted({result.position or 0 for result in found})
+    assert [result.body for result in found[4:]] == [{"code": "batch_expired", "message": "Too late."}] * 5
+    position = found[2].position
+    assert position is not None
+    assert results.recorded_after(connection, batch.id, position, 2) == found[3:5]
+    assert results.recorded_after(connection, batch.id, found[-1].position or 0, 2) == []
+
+
+def test_whoever_reads_misses_nothing_that_is_committed_out_of_order(database: Database) -> None:
+    """Two workers record, the second one waits for the first one's commit, and a reader looks in between."""
+    with database.transaction() as connection:
+        batch = store_batch(connection, lines=4)
+
+    def seen() -> list[int]:
+        with database.transaction() as connection:
+            return [result.line for result in results.recorded_after(connection, batch.id, 0, 10)]
+
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    def second() -> list[int]:
+        with database.transaction() as connection:
+            results.record(connection, [a_result(batch, 1), a_result(batch, 3)])
+        return seen()
+
+    with ThreadPoolExecutor() as pool, database.transaction() as first:
+        results.record(first, [a_result(batch, 3), a_result(batch, 4)])
+        later = pool.submit(second)
+        eventually(lambda: first.execute(text(waiting)).first())
+        assert seen() == []
+        first.commit()
+        assert later.result() == [3, 4, 1]
 
 
 def test_time_grows_with_the_lines_of_a_batch_that_statistics_do_not_know(connection: Connection) -> None:

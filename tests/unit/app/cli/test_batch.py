@@ -176,7 +176,13 @@ def test_what_completed_after_an_interruption_is_fetched_and_not_run_again(
     output.unlink()
     load.cache_clear()
     again = FakeApi()
-    done = {"id": "batch_1", "status": "completed", "metadata": {KEY: key}, "output_file_id": "file-output"}
+    done = {
+        "id": "batch_1",
+        "status": "completed",
+        "metadata": {KEY: key},
+        "sprout": {"retry_of": None},
+        "output_file_id": "file-output",
+    }
     again.known = [{"id": "other", "status": "completed", "metadata": None, "output_file_id": "x"}, done]
     ended = run(again, source, "-o", output, monkeypatch=monkeypatch)
     assert ended.exit_code == 0, ended.output
@@ -196,7 +202,15 @@ def test_what_gave_no_answer_is_run_again(source: Path, tmp_path: Path, monkeypa
     load.cache_clear()
     again = FakeApi()
     key = json.loads(first.created[0])["metadata"][KEY]
-    again.known = [{"id": "old", "status": "completed", "metadata": {KEY: key}, "output_file_id": None}]
+    again.known = [
+        {
+            "id": "old",
+            "status": "completed",
+            "metadata": {KEY: key},
+            "sprout": {"retry_of": None},
+            "output_file_id": None,
+        }
+    ]
     run(again, source, "-o", tmp_path / "out.jsonl", monkeypatch=monkeypatch)
     assert len(again.created) == 1
 
@@ -304,7 +318,7 @@ class Known:
 def test_an_interrupted_run_goes_on_with_its_batch(source: Path, status: str, key: str, found: str) -> None:
     client = Known(
         {"id": "none", "status": "in_progress", "metadata": None},
-        {"id": "old", "status": status, "metadata": {KEY: key}},
+        {"id": "old", "status": status, "metadata": {KEY: key}, "sprout": {"retry_of": None}},
     )
     assert submit(client, source, "in.jsonl", window="24h", metadata={KEY: "mine"}) == found  # type: ignore[arg-type]
     assert client.uploads == ([] if found == "old" else ["in.jsonl"])

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.batch import batch
-from tests.support.web import as_json, serving
+from tests.support.web import Answer, Asked, as_json, serving
 
 pytestmark = pytest.mark.usefixtures("own_environment")
 
@@ -83,3 +83,59 @@ def test_programs_get_a_batch_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = ask(a_batch(ENDED, status="cancelling"), "cancel", "batch_1", monkeypatch=monkeypatch)
     assert (ended.exit_code, ended.output) == (0, "Batch batch_1: cancelling.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sprout", "said"),
+    [
+        (("pause", "batch_1", "--reason", "why"), {"paused": True, "reason": "It is paused (why)."}, "paused (why)"),
+        (("resume", "batch_1"), {}, "Batch batch_1: in progress."),
+        (
+            ("retry", "batch_1"),
+            {"note": "3 lines are run again."},
+            "Batch batch_1: in progress. 3 lines are run again.",
+        ),
+    ],
+)
+def test_what_is_done_with_a_batch(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], sprout: dict[str, Any], said: str
+) -> None:
+    asked: list[Asked] = []
+
+    def answer(request: Asked) -> Answer:
+        asked.append(request)
+        return as_json(a_batch({**ENDED, **sprout}))
+
+    with serving(answer) as url:
+        monkeypatch.setenv("SPROUT_API_URL", url)
+        ended = CliRunner().invoke(batch, arguments)
+    assert said in ended.output
+    assert (asked[-1].method, asked[-1].path) == ("POST", f"/v1/batches/batch_1/{arguments[0]}")
+    if arguments[0] == "pause":
+        assert json.loads(asked[-1].body) == {"reason": "why"}
+
+
+def test_a_paused_batch_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = a_batch({**WAITS, "paused": True, "reason": "It is paused.", "footprint_g": None})
+    assert ask(paused, "show", "batch_1", monkeypatch=monkeypatch).output.startswith("batch_1: paused, 0 of 40 done")
+
+
+def test_results_go_on_where_the_connection_broke_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cli.client.RETRY_S", 0.01)
+    lines = [json.dumps({"custom_id": f"ü{n}", "sprout": {"cursor": str(n)}}, ensure_ascii=False) for n in (1, 2, 3)]
+    half = "".join(f"{text}\n" for text in lines[:2]).encode()
+    answers = iter([Answer(content=half, announced=len(half) + 9), Answer(content=f"{lines[2]}\n".encode())])
+    paths: list[str] = []
+
+    def answer(request: Asked) -> Answer:
+        paths.append(request.path)
+        return next(answers) if "results" in request.path else as_json({})
+
+    with serving(answer) as url:
+        monkeypatch.setenv("SPROUT_API_URL", url)
+        ended = CliRunner().invoke(batch, ["results", "batch_1", "--follow"])
+    assert ended.output.splitlines() == lines
+    assert [path for path in paths if "results" in path] == [
+        "/v1/batches/batch_1/results?after=0&follow=true",
+        "/v1/batches/batch_1/results?after=2&follow=true",
+    ]

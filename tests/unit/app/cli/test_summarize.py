@@ -15,32 +15,29 @@ from app.services.summarization import PART_TOKENS_MIN, Document, Summary, body,
 from tests.support.services import some_settings
 from tests.support.tokenizer import WordTokenizer
 
-PAGE = 1000
 """What the API gives at most at a time."""
 
 
-def result(custom_id: str, finished_at: float, text: str = "Short.", **changes: Any) -> dict[str, Any]:
+def result(custom_id: str, text: str = "Short.", **changes: Any) -> dict[str, Any]:
     choice = {"message": {"role": "assistant", "content": text}}
     return {
         "custom_id": custom_id,
         "response": {"status_code": 200, "body": {"choices": [choice]}},
         "error": None,
         "sprout": {"level": "L1", "energy_j": 2.0, "energy_basis": "modelled", "footprint_g": 0.5},
-        "finished_at": finished_at,
         **changes,
     }
 
 
 class FakeClient:
-    """Runs every batch in `steps` steps; results appear as they do in the API, `per_second` a second."""
+    """Runs every batch in `steps` steps; results appear as they do in the API."""
 
-    def __init__(self, *, steps: int = 3, per_second: int = 500, final: str = "completed") -> None:
+    def __init__(self, *, steps: int = 3, final: str = "completed") -> None:
         self.requests: list[list[str]] = []
         self.prompts: list[str] = []
         self.answers: dict[str, Mapping[str, Any]] = {}
         self.asked = 0
         self._steps = steps
-        self._per_second = per_second
         self._final = final
         self._results: list[Mapping[str, Any]] = []
 
@@ -67,7 +64,7 @@ class FakeClient:
             while len(self._results) < len(requests) * step // self._steps:
                 number = len(self._results)
                 custom_id = requests[number]
-                found = self.answers.get(custom_id) or result(custom_id, 1e9 + number / self._per_second)
+                found = self.answers.get(custom_id) or result(custom_id)
                 self._results.append(found)
             last = step == self._steps
             yield {
@@ -75,12 +72,11 @@ class FakeClient:
                 "errors": {"data": [{"message": "Line 1: it is faulty."}]} if self._final == "failed" else None,
             }
 
-    def results_since(self, batch_id: str, since: float) -> list[Mapping[str, Any]]:
+    def results(self, batch_id: str, *, after: str) -> Iterator[Mapping[str, Any]]:
         self.asked += 1
-        if self._final == "failed":
-            return []
-        found = [result for result in self._results if result["finished_at"] >= since]
-        return sorted(found, key=lambda result: float(result["finished_at"]))[:PAGE]
+        found = [] if self._final == "failed" else self._results[int(after) :]
+        for number, answer in enumerate(found, start=int(after) + 1):
+            yield {**answer, "sprout": {**answer["sprout"], "cursor": str(number)}}
 
 
 def pipeline(client: FakeClient) -> tuple[Pipeline, list[Mapping[str, Any]], io.StringIO]:
@@ -111,27 +107,13 @@ def test_documents_become_summaries() -> None:
     assert "a (500.00 mg, L1)" in shown.getvalue()
 
 
-@pytest.mark.parametrize(("parts", "per_second"), [(2500, 100), (2500, 5000)])
-def test_every_answer_of_a_large_round_is_collected(parts: int, per_second: int) -> None:
-    """More than one page of results, and more than one page within the overlap."""
-    client = FakeClient(steps=5, per_second=per_second)
+def test_every_answer_of_a_large_round_is_collected_once() -> None:
+    client = FakeClient(steps=5)
     runner, kept, _ = pipeline(client)
-    runner.run([summary(f"d{number}") for number in range(parts)])
+    runner.run([summary(f"d{number}") for number in range(2500)])
     assert runner.faults == []
-    assert len(kept) == parts
-    assert client.asked < 100
-
-
-def test_a_result_that_appears_late_is_collected_at_the_end() -> None:
-    """Written after later ones were seen: its time lies before the overlap."""
-    client = FakeClient(steps=4, per_second=100)
-    summaries = [summary(f"d{number}") for number in range(3000)]
-    ((late, _),) = summaries[-1].requests()
-    client.answers[late] = result(late, 1e9)
-    runner, kept, _ = pipeline(client)
-    runner.run(summaries)
-    assert runner.faults == []
-    assert len(kept) == 3000
+    assert len(kept) == 2500
+    assert client.asked == 5
 
 
 def test_a_request_that_fails_costs_its_document_only() -> None:
@@ -139,8 +121,8 @@ def test_a_request_that_fails_costs_its_document_only() -> None:
     bad, worse, good = summary("bad", parts=3), summary("worse"), summary("good")
     (_, second, _), (only,) = list(bad.requests()), list(worse.requests())
     refused = {"status_code": 400, "body": {"error": {"message": "Too long."}}}
-    client.answers[second[0]] = result(second[0], 1e9, response=refused)
-    client.answers[only[0]] = result(only[0], 1e9, response=None, error={"message": "It was given up."})
+    client.answers[second[0]] = result(second[0], response=refused)
+    client.answers[only[0]] = result(only[0], response=None, error={"message": "It was given up."})
     runner, kept, _ = pipeline(client)
     runner.run([bad, worse, good])
     assert runner.faults == ["bad: Too long.", "worse: It was given up."]
@@ -158,7 +140,7 @@ def test_an_answer_without_text_is_an_empty_summary() -> None:
     client = FakeClient()
     one = summary("a")
     ((custom_id, _),) = one.requests()
-    client.answers[custom_id] = result(custom_id, 1e9, text=None)  # type: ignore[arg-type]
+    client.answers[custom_id] = result(custom_id, text=None)  # type: ignore[arg-type]
     runner, kept, _ = pipeline(client)
     runner.run([one])
     assert [entry["summary"] for entry in kept] == [""]
