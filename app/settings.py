@@ -20,6 +20,7 @@ from app.domain.intensity import Basis
 from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
 from app.evaluation_settings import EvaluationSettings
+from app.privacy_settings import PrivacySettings
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
 
@@ -49,7 +50,7 @@ def default_home() -> Path:
     return Path(data).expanduser() / "sprout"
 
 
-class Settings(EvaluationSettings):
+class Settings(EvaluationSettings, PrivacySettings):
     """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
 
     model_config = SettingsConfigDict(

@@ -11,6 +11,7 @@ from app.services import (
     grid,
     installation,
     reconciliation,
+    retention,
     rounds,
     validation,
     webhook,
@@ -53,6 +54,11 @@ def plan(_reason: str) -> None:
 @app.task(name=Task.RECONCILE)
 def reconcile(_reason: str) -> None:
     reconciliation.reconcile(lifecycle.context())
+
+
+@app.task(name=Task.FORGET)
+def forget(_reason: str) -> None:
+    retention.forget(lifecycle.context())
 
 
 @app.task(name=Task.CONSIDER)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import batches, errors, files, metrics, models, sprout
+from app.api import batches, erasure, errors, files, metrics, models, sprout
 from app.api.access import Guard
 from app.api.endings import Endings
 from app.composition import build_context
@@ -28,7 +28,15 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, settings=context.settings)
-    for router in (files.router, batches.router, models.router, sprout.router, metrics.router, pages.router):
+    for router in (
+        files.router,
+        batches.router,
+        models.router,
+        sprout.router,
+        erasure.router,
+        metrics.router,
+        pages.router,
+    ):
         app.include_router(router)
     errors.install(app)
 

@@ -121,6 +121,10 @@ MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
 }
 
 
+FINAL = tuple(status for status in BatchStatus if status.is_final)
+"""Statuses of batches that have ended."""
+
+
 def parse_completion_window(text: str) -> timedelta:
     """`24h`, `90h` or `7d` as a duration.
 

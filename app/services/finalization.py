@@ -102,7 +102,7 @@ def output_line(result: Result) -> dict[str, Any]:
     request_id = f"{result.batch_id}-{result.custom_id}"
     response = error = None
     if result.error_code is not None:
-        error = dict(result.body)
+        error = dict(result.body or {"code": result.error_code, "message": "Its text is no longer kept."})
     else:
         response = {"status_code": result.status_code, "request_id": f"req_{request_id}", "body": result.body}
     return {
@@ -115,6 +115,7 @@ def output_line(result: Result) -> dict[str, Any]:
             "level": f"L{result.level}",
             "probability": result.probability,
             "pinned": result.mix_id is None,
+            "cached": result.cached,
             "prompt_tokens": result.prompt_tokens,
             "completion_tokens": result.completion_tokens,
             "energy_j": result.energy_j,

@@ -25,7 +25,7 @@ from app.services import capacity, drift, evidence, forecasts, intensity, judge_
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_round
 from app.services.opening import WORSE, Hour, open_round, recent
-from app.store import candidates, samples, verdicts
+from app.store import candidates, samples
 from app.store import rounds as stored
 from app.store.database import TENANT
 from app.store.rounds import Round, RoundDecision
@@ -44,9 +44,6 @@ def consider(context: Context) -> str:
     decided = [_consider(context, model) for model in models]
     with context.database.transaction() as connection:
         stored.forget_decisions(connection, now - KEPT)
-        old = now - timedelta(seconds=settings.sample_retention_s)
-        samples.forget(connection, old)
-        verdicts.forget_replies(connection, old)
     return "; ".join(f"{each.model}: {each.reason}" for each in decided)
 
 

@@ -55,6 +55,11 @@ class Batch:
     """The first plan: `app.services.deferral` says what is in it."""
     plan: Mapping[str, Any] | None = None
     """The newest one."""
+    erased_at: datetime | None = None
+    """Since when it is hidden, and being removed."""
+    prompts_gone_at: datetime | None = None
+    answers_gone_at: datetime | None = None
+    """Since when the texts of its requests, and of its responses, are no longer kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,8 @@ def add(connection: Connection, batch: Batch) -> None:
 
 def get(connection: Connection, tenant: str, batch_id: str) -> Batch:
     """Raises NotFound."""
-    row = connection.execute(select(batches).where(batches.c.tenant_id == tenant, batches.c.id == batch_id)).first()
+    own = batches.c.tenant_id == tenant, batches.c.id == batch_id, batches.c.erased_at.is_(None)
+    row = connection.execute(select(batches).where(*own)).first()
     if row is None:
         raise NotFound(f"There is no batch '{batch_id}'.")
     return _batch(row)
@@ -102,7 +108,7 @@ def claim(connection: Connection, batch_id: str) -> bool:
 
 def newest(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
     """Newest first, starting behind the batch `after`. Raises NotFound if `after` is not there."""
-    query = select(batches).where(batches.c.tenant_id == tenant)
+    query = select(batches).where(batches.c.tenant_id == tenant, batches.c.erased_at.is_(None))
     if after is not None:
         edge = get(connection, tenant, after)
         query = query.where(tuple_(batches.c.created_at, batches.c.id) < (edge.created_at, edge.id))

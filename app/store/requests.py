@@ -40,6 +40,7 @@ class StoredRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredRequest:
+    batch_id: str
     body: Mapping[str, Any]
     workload: str
     """The name of the mix under which it ran."""
@@ -121,9 +122,11 @@ def unanswered(
 def recently_answered(
     connection: Connection, tenant: str, model: str, limit: int
 ) -> Generator[AnsweredRequest, None, None]:
-    """The newest `limit` requests with an answer, newest first, streamed; close it when not all of them are taken."""
+    """The newest `limit` requests with an answer of their own, newest first, streamed; close it when not all of them
+    are taken."""
     query = (
         select(
+            requests.c.batch_id,
             requests.c.body,
             results.c.workload,
             results.c.level,
@@ -132,6 +135,7 @@ def recently_answered(
         )
         .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
         .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
+        .where(~results.c.cached, requests.c.body.is_not(None))
         .order_by(results.c.finished_at.desc())
         .limit(limit)
         .execution_options(yield_per=200)
@@ -142,8 +146,11 @@ def recently_answered(
 
 
 def count_answered(connection: Connection, tenant: str, model: str, limit: int) -> int:
-    """How many requests have an answer, counted up to `limit`."""
-    found = select(results.c.batch_id).where(
-        results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200
+    """How many requests have an answer and their prompt, counted up to `limit`."""
+    found = (
+        select(results.c.batch_id)
+        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
+        .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
+        .where(~results.c.cached, requests.c.body.is_not(None))
     )
     return connection.execute(select(func.count()).select_from(found.limit(limit).subquery())).scalar_one()

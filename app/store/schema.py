@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.store import columns, knowledge, quality, tables
+from app.store import columns, knowledge, privacy, quality, tables
 
-TABLES = (tables, knowledge, quality)
-"""The modules whose tables `metadata` holds: of work and what it used, of what is known, and of quality."""
+TABLES = (tables, knowledge, quality, privacy)
+"""The modules whose tables `metadata` holds: of work and what it used, of what is known, of quality, and of privacy."""
 
 metadata = columns.metadata
