@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.domain.batch import (
+    CACHE_KEY,
     EVALUATION_KEY,
     RUN_KEY,
     SCHEDULE_KEY,
     ZONES_KEY,
     BatchStatus,
     Schedule,
+    check_cache,
     check_evaluation,
     parse_completion_window,
     parse_schedule,
@@ -28,7 +30,7 @@ from app.store.files import File
 from app.store.ids import new_id
 
 OWN_PREFIX = "sprout_"
-OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY})
+OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY, CACHE_KEY})
 """Another key that begins so is a slip: it would be ignored, and its batch run otherwise than was meant."""
 
 MAX_METADATA = 16
@@ -124,6 +126,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
             param="metadata",
         )
     check_evaluation(metadata.get(EVALUATION_KEY, "on"))
+    check_cache(metadata.get(CACHE_KEY, "off"))
     unknown = [key for key in metadata if key.startswith(OWN_PREFIX) and key not in OWN_KEYS]
     if unknown:
         raise InvalidInput(

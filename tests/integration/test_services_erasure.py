@@ -72,7 +72,7 @@ def marked(desk: Desk) -> str:
     desk.expect(HOURS)
     meter = ScriptedMeter()
     worker = desk.worker(EchoEngine(), meter)
-    batch_id = create(desk, upload(desk, content), note=MARKER)
+    batch_id = create(desk, upload(desk, content), note=MARKER, sprout_cache="on")
     desk.work(worker)
     directives.recompute(desk.context, ScriptedProvider(400.0))
     discovery.discover(desk.context)
