@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 
+from app import logs
 from app.api import batches, erasure, errors, files, metrics, models, sprout
 from app.api.access import Guard
 from app.api.endings import Endings
@@ -51,4 +53,9 @@ def create_app(context: Context) -> FastAPI:
 
 def application() -> FastAPI:
     """For uvicorn's `--factory`."""
-    return create_app(build_context(load()))
+    settings = load()
+    logs.keep_words_out()
+    if settings.log_format == "json":
+        logging.basicConfig(level=logging.WARNING)
+        logs.write_json()
+    return create_app(build_context(settings))
