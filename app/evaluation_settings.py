@@ -35,14 +35,11 @@ class EvaluationSettings(BaseSettings):
     judge_max_cost: float | None = Field(None, ge=0, description="most that a judge may cost in a round")
     judge_price_in: float = Field(0.0, ge=0, description="price of a million tokens that a judge reads")
     judge_price_out: float = Field(0.0, ge=0, description="price of a million tokens that a judge writes")
-    webhook_url: SecretStr | None = Field(None, description="URL that is told of events, such as a drop in quality")
 
     @model_validator(mode="after")
     def _judge_agrees(self) -> EvaluationSettings:
         if self.judge == "openai" and not (self.judge_url and self.judge_model):
             raise ValueError("SPROUT_JUDGE=openai needs SPROUT_JUDGE_URL and SPROUT_JUDGE_MODEL")
-        webhook = self.webhook_url and self.webhook_url.get_secret_value()
-        for name, address in (("SPROUT_JUDGE_URL", self.judge_url), ("SPROUT_WEBHOOK_URL", webhook)):
-            if address and not address.startswith(("http://", "https://")):
-                raise ValueError(f"{name} is an address that starts with http:// or https://")
+        if self.judge_url and not self.judge_url.startswith(("http://", "https://")):
+            raise ValueError("SPROUT_JUDGE_URL is an address that starts with http:// or https://")
         return self

@@ -25,6 +25,7 @@ from app.services.context import Context
 from app.services.dispatch import ring
 from app.services.generation import Worker
 from app.services.pace import Pace
+from app.services.telling import Teller
 from app.settings import BUNDLED_MODEL, Settings, load
 from workers.judges.chat import ChatJudge
 from workers.judges.reference import ReferenceJudge
@@ -43,6 +44,12 @@ _worker: Worker | None = None
 def context() -> Context:
     """The context of this process."""
     return build_context(load())
+
+
+@cache
+def teller() -> Teller:
+    """Who tells webhooks, in this process."""
+    return Teller(context())
 
 
 def intensity_provider() -> IntensityProvider:

@@ -13,8 +13,8 @@ from app.services import (
     reconciliation,
     retention,
     rounds,
+    telling,
     validation,
-    webhook,
 )
 from workers import lifecycle
 from workers.celery import app
@@ -23,11 +23,13 @@ from workers.celery import app
 @app.task(name=Task.VALIDATE)
 def validate(batch_id: str) -> None:
     validation.validate(lifecycle.context(), batch_id)
+    lifecycle.teller().wake()
 
 
 @app.task(name=Task.FINALIZE)
 def finalize(batch_id: str) -> None:
     finalization.finalize(lifecycle.context(), batch_id)
+    lifecycle.teller().wake()
 
 
 @app.task(name=Task.REFRESH)
@@ -38,6 +40,7 @@ def refresh(_reason: str) -> None:
 @app.task(name=Task.RECOMPUTE)
 def recompute(_reason: str) -> None:
     installation.publish(lifecycle.context())
+    telling.publish_operator(lifecycle.context())
     directives.recompute(lifecycle.context(), lifecycle.intensity_provider())
 
 
@@ -54,6 +57,7 @@ def plan(_reason: str) -> None:
 @app.task(name=Task.RECONCILE)
 def reconcile(_reason: str) -> None:
     reconciliation.reconcile(lifecycle.context())
+    lifecycle.teller().wake()
 
 
 @app.task(name=Task.FORGET)
@@ -64,6 +68,4 @@ def forget(_reason: str) -> None:
 @app.task(name=Task.CONSIDER)
 def consider(_reason: str) -> str:
     """What it returns is seen in Flower: a queue that is held looks held."""
-    decided = rounds.consider(lifecycle.context())
-    webhook.tell(lifecycle.context())
-    return decided
+    return rounds.consider(lifecycle.context())

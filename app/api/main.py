@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import logs
-from app.api import batches, erasure, errors, files, metrics, models, sprout
+from app.api import batches, erasure, errors, files, metrics, models, sprout, webhooks
 from app.api.access import Guard
 from app.api.endings import Endings
 from app.composition import build_context
@@ -30,16 +30,8 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, settings=context.settings)
-    for router in (
-        files.router,
-        batches.router,
-        models.router,
-        sprout.router,
-        erasure.router,
-        metrics.router,
-        pages.router,
-    ):
-        app.include_router(router)
+    for module in (files, batches, models, sprout, erasure, webhooks, metrics, pages):
+        app.include_router(module.router)
     errors.install(app)
 
     @app.get("/healthz")

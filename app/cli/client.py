@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote as quoted
 
 import httpx
 
@@ -118,6 +119,23 @@ class Client:
     def model(self) -> str:
         """The model that the workers serve."""
         return str(self._ask("/v1/models")["data"][0]["id"])
+
+    def add_webhook(self, url: str, event_types: Sequence[str], name: str) -> Mapping[str, Any]:
+        """Have a URL told when batches end."""
+        body = {"url": url, "event_types": list(event_types), "name": name}
+        return self._call("POST", "/sprout/v1/webhooks", json=body)
+
+    def webhooks(self) -> list[Mapping[str, Any]]:
+        """All of them, newest first."""
+        return list(self._ask("/sprout/v1/webhooks")["data"])
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Tell it nothing any more."""
+        self._call("DELETE", f"/sprout/v1/webhooks/{quoted(webhook_id, safe='')}")
+
+    def rotate_webhook(self, webhook_id: str) -> Mapping[str, Any]:
+        """Give it a new secret."""
+        return self._call("POST", f"/sprout/v1/webhooks/{quoted(webhook_id, safe='')}/rotate_secret")
 
     def watch(self, batch_id: str) -> Iterator[Mapping[str, Any]]:
         """The batch as it is, then again and again until it has ended."""

@@ -20,6 +20,7 @@ from app.cli.replay import replay
 from app.cli.summarize import summarize
 from app.cli.up import up
 from app.cli.vote import vote
+from app.cli.webhooks import webhooks
 from app.domain.errors import SproutError
 from app.ports import Queue
 from app.settings import load
@@ -99,6 +100,7 @@ cli.add_command(summarize)
 cli.add_command(directives)
 cli.add_command(evaluations)
 cli.add_command(vote)
+cli.add_command(webhooks)
 cli.add_command(grid)
 cli.add_command(calibrate)
 cli.add_command(replay)

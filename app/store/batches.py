@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, updat
 from app.domain.batch import MOVES, BatchStatus, Schedule
 from app.domain.errors import NotFound
 from app.domain.shard import ShardState
+from app.domain.webhook import batch_event
+from app.store import webhooks
 from app.store.tables import batches, shards
 
 ENDED = "sprout_batch_ended"
@@ -29,12 +31,15 @@ class Batch:
     created_at: datetime
     expires_at: datetime
     model: str | None = None
-    """The one that all of its lines name; None until it is validated."""
+    """The one that all of its requests name; None until it is validated."""
     errors: Sequence[Mapping[str, Any]] | None = None
     metadata: Mapping[str, str] | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     total: int = 0
+    """Lines that are not blank; 0 until it is validated."""
+    rejected: int = 0
+    """How many of them validation has rejected."""
     completed: int | None = None
     failed: int | None = None
     usage: Mapping[str, Any] | None = None
@@ -64,7 +69,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many requests have an answer, and how many ended in an error."""
+    """How many lines have an answer, and how many ended in an error or were rejected."""
 
     completed: int
     failed: int
@@ -117,15 +122,16 @@ def newest(connection: Connection, tenant: str, *, after: str | None, limit: int
 
 
 def move(connection: Connection, batch_id: str, target: BatchStatus, now: datetime, **values: Any) -> bool:
-    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`, and says on the channel
-    ENDED that a batch has ended."""
+    """Move to `target` if the current status allows it; whether it moved. Stamps `<target>_at`; that a batch has ended
+    is said on the channel ENDED, and its tenant's webhooks are to be told."""
     sources = [status for status, targets in MOVES.items() if target in targets]
     cells = {"status": target, "sent_at": None, f"{target}_at": now, **values}
     statement = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(sources)).values(**cells)
-    moved = connection.execute(statement).rowcount == 1
-    if moved and target.is_final:
+    owner = connection.execute(statement.returning(batches.c.tenant_id)).scalar()
+    if owner is not None and target.is_final:
         connection.execute(select(func.pg_notify(ENDED, batch_id)))
-    return moved
+        webhooks.announce(connection, tenant=owner, kind=batch_event(target), data={"id": batch_id}, now=now)
+    return owner is not None
 
 
 def open_models(connection: Connection) -> Sequence[str]:
@@ -135,12 +141,12 @@ def open_models(connection: Connection) -> Sequence[str]:
 
 
 def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counts]:
-    """Progress per batch: its final counts, or while it runs the sums over its shards."""
+    """Progress per batch: its final counts, or while it runs the sums over its shards and what was rejected."""
     query = (
         select(
             batches.c.id,
             func.coalesce(batches.c.completed, func.sum(shards.c.completed), 0),
-            func.coalesce(batches.c.failed, func.sum(shards.c.failed), 0),
+            func.coalesce(batches.c.failed, func.coalesce(func.sum(shards.c.failed), 0) + batches.c.rejected),
         )
         .outerjoin(shards, shards.c.batch_id == batches.c.id)
         .where(batches.c.id.in_(batch_ids))

@@ -1,4 +1,4 @@
-"""What a person should know of: kept, and told to a webhook where one is set."""
+"""What a person should know of: kept, and told to the operator's webhook where one is set."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 
+from app.store import webhooks
 from app.store.quality import events
-
-MOST_ATTEMPTS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,8 @@ def add(
     connection.execute(
         insert(events).values(tenant_id=tenant, at=now, kind=kind, message=message, details=dict(details))
     )
+    data = {"message": message, **details}
+    webhooks.announce(connection, tenant=tenant, kind=kind, data=data, now=now, to_operator=True)
 
 
 _NAMES = ("id", "at", "kind", "message", "details")
@@ -47,20 +48,3 @@ def newest(connection: Connection, tenant: str, limit: int) -> Sequence[Event]:
 def counts(connection: Connection) -> Mapping[str, int]:
     """By kind, over all tenants and for all time."""
     return dict(connection.execute(select(events.c.kind, func.count()).group_by(events.c.kind)).all())
-
-
-def untold(connection: Connection, *, since: datetime, limit: int) -> Sequence[Event]:
-    """Those from `since` on that no webhook was told of, oldest first."""
-    query = (
-        select(*(events.c[name] for name in _NAMES))
-        .where(events.c.told_at.is_(None), events.c.attempts < MOST_ATTEMPTS, events.c.at >= since)
-        .order_by(events.c.id)
-        .limit(limit)
-    )
-    return [Event(**row) for row in connection.execute(query).mappings()]
-
-
-def tried(connection: Connection, event_id: int, *, told_at: datetime | None) -> None:
-    connection.execute(
-        update(events).where(events.c.id == event_id).values(told_at=told_at, attempts=events.c.attempts + 1)
-    )

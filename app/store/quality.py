@@ -179,8 +179,5 @@ events = Table(
     Column("kind", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("details", JSONB, nullable=False),
-    # Null while its webhook has not been told of it.
-    time("told_at"),
-    Column("attempts", Integer, nullable=False, server_default="0"),
     Index(None, "tenant_id", "at"),
 )

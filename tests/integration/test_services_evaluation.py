@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +13,7 @@ from sqlalchemy import text
 from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
 from app.ports import Task
-from app.services import deployment, directives, evaluation, quality_report, rounds, webhook
+from app.services import deployment, directives, evaluation, quality_report, rounds
 from app.services.stint import FIRST
 from app.store import rounds as stored
 from app.store.database import TENANT
@@ -25,7 +24,6 @@ from tests.support.grid import ScriptedProvider
 from tests.support.judge import ScriptedJudge, takes_the_first
 from tests.support.rounds import HOURS, ended, serve, served
 from tests.support.services import Desk, Desks, ScriptedMeter, jsonl
-from tests.support.web import Answer, Asked, serving
 
 
 @pytest.fixture
@@ -224,40 +222,6 @@ def test_a_drop_needs_neither_the_broker_nor_a_carbon_intensity_to_be_rolled_bac
     assert judged.rows("SELECT kind FROM events") == ["quality_drop"]
     directives.recompute(judged.context, ScriptedProvider(knows=False))
     assert judged.rows(NEWEST) == [[1.0, 0.0, 0.0]]
-
-
-def test_a_webhook_is_told_of_what_happened_until_it_has_heard(desks: Desks) -> None:
-    told: list[Asked] = []
-
-    def answer(asked: Asked) -> Answer:
-        told.append(asked)
-        return Answer(status=503 if len(told) == 1 else 200)
-
-    with serving(answer) as url:
-        desk = desks.desk(judge="engine", webhook_url=url)
-        fallen(desk)
-        rounds.consider(desk.context)
-        for _ in range(4):
-            webhook.tell(desk.context)
-    assert [asked.headers["webhook-id"] for asked in told] == [told[0].headers["webhook-id"]] * 2
-    sent = json.loads(told[1].body)
-    assert (sent["type"], sent["data"]["workload"], sent["data"]["level"]) == ("quality_drop", "default", 1)
-    assert "have become worse" in sent["data"]["message"]
-
-
-def test_a_webhook_that_comes_late_is_not_told_of_the_past(desks: Desks) -> None:
-    fallen(desks.desk(judge="engine"))
-    rounds.consider(desks.desk(judge="engine").context)
-    desks.clock.advance(hours=25)
-    told: list[Asked] = []
-
-    def answer(asked: Asked) -> Answer:
-        told.append(asked)
-        return Answer()
-
-    with serving(answer) as url:
-        webhook.tell(desks.desk(judge="engine", webhook_url=url).context)
-    assert told == []
 
 
 def test_events_are_counted_for_prometheus(api: Api, desk: Desk) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -27,6 +27,7 @@ class Answer:
     content: bytes = b"{}"
     announced: int | None = None
     """Content-Length, if it is to be a lie."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def as_json(value: Any, status: int = 200) -> Answer:
@@ -43,6 +44,8 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[str]:
             found = answer(Asked(method=self.command, path=self.path, headers=self.headers, body=body))
             self.send_response(found.status)
             self.send_header("Content-Length", str(len(found.content) if found.announced is None else found.announced))
+            for name, value in found.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(found.content)
 

@@ -158,6 +158,8 @@ def test_every_wrong_value_is_named_at_once(load: Load) -> None:
             "SPROUT_JUDGE_URL is an address that starts with http:// or https://",
         ),
         ({"SPROUT_WEBHOOK_URL": "nonsense"}, "SPROUT_WEBHOOK_URL is an address that starts with http"),
+        ({"SPROUT_WEBHOOK_URL": "https://host/"}, "SPROUT_WEBHOOK_URL needs SPROUT_WEBHOOK_SECRET"),
+        ({"SPROUT_WEBHOOK_URL": "https://host/", "SPROUT_WEBHOOK_SECRET": "whsec_c2hvcnQ="}, "24 to 64 random bytes"),
     ],
 )
 def test_settings_that_contradict_each_other(load: Load, variables: dict[str, str], remedy: str) -> None:
