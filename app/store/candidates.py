@@ -107,7 +107,6 @@ def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Ma
             literal(now),
         )
         .join(requests, and_(requests.c.batch_id == ranked.c.batch_id, requests.c.line == ranked.c.line))
-        # A batch whose prompts are just being dropped has some of them still.
         .where(chosen, requests.c.body.is_not(None))
     )
     return connection.execute(insert(evaluation_samples).from_select(names, source)).rowcount
