@@ -14,7 +14,7 @@ from app.domain.retention import Kept
 from app.services import erasure
 from app.services.context import Context
 from app.services.erasure import ROWS
-from app.store import retention
+from app.store import files, retention
 from app.store.retention import Limits
 
 PIECES = 200
@@ -65,7 +65,7 @@ def _files(context: Context, limits: Limits) -> Iterator[None]:
         with context.database.transaction() as connection:
             found = retention.old_files(connection, limits, ROWS)
             for file_id in found:
-                if retention.drop_file(connection, file_id):
+                if files.remove_unneeded(connection, file_id):
                     # Before the row is gone for good: bytes that nothing names would stay for ever.
                     context.files.remove(file_id)
         if not found:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     case,
     cast,
     delete,
-    exists,
     extract,
     func,
     literal,
@@ -29,6 +28,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.batch import FINAL
 from app.domain.retention import Kept
+from app.store.files import is_needed
 from app.store.privacy import cached_answers, retention
 from app.store.quality import evaluation_rounds, evaluation_samples, verdicts
 from app.store.tables import batches, files, requests, responses
@@ -150,21 +150,11 @@ def drop_cached(connection: Connection, limits: Limits, limit: int) -> int:
 
 
 def old_files(connection: Connection, limits: Limits, limit: int) -> Sequence[str]:
-    """Files that no batch needs, locked for this transaction, oldest first."""
+    """Files that no open batch needs, locked for this transaction, oldest first."""
     query = (
         select(files.c.id)
-        .where(limits.passed(Kept.FILES, files, files.c.created_at), ~_named_by_a_batch())
+        .where(limits.passed(Kept.FILES, files, files.c.created_at), ~is_needed())
         .order_by(files.c.created_at)
         .limit(limit)
     )
     return list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-
-
-def drop_file(connection: Connection, file_id: str) -> bool:
-    """Remove the row of a file that is locked, unless a batch was created on it meanwhile; whether it was removed."""
-    return connection.execute(delete(files).where(files.c.id == file_id, ~_named_by_a_batch())).rowcount == 1
-
-
-def _named_by_a_batch() -> ColumnElement[bool]:
-    names = (batches.c.input_file_id, batches.c.output_file_id, batches.c.error_file_id)
-    return exists().where(or_(*(name == files.c.id for name in names)))

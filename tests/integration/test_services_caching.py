@@ -16,6 +16,7 @@ from app.services import (
     reporting,
     retention,
 )
+from app.services.files import Described
 from app.services.generation import Worker
 from app.store import batches as stored_batches
 from app.store import deployments, ledger, profiles, requests, savings
@@ -42,7 +43,7 @@ def run(
     tenant: str = TENANT,
     metadata: Mapping[str, str] | None = CACHE,
 ) -> Batch:
-    file = files.upload(desk.context, tenant, chunks=[jsonl(lines)], names=lambda: ("in.jsonl", "batch"))
+    file = files.upload(desk.context, tenant, chunks=[jsonl(lines)], describe=lambda: Described("in.jsonl", "batch"))
     batch = batches.create(
         desk.context,
         tenant,

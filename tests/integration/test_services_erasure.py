@@ -9,6 +9,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.retention import Kept
 from app.ports import Task
 from app.services import batches, directives, discovery, erasure, files, retention
+from app.services.files import Described
 from app.store import batches as stored_batches
 from app.store import events
 from app.store.database import TENANT
@@ -44,7 +45,7 @@ def desk(desks: Desks) -> Desk:
 
 
 def upload(desk: Desk, content: bytes, name: str = f"{MARKER}.jsonl") -> str:
-    return files.upload(desk.context, TENANT, chunks=[content], names=lambda: (name, "batch")).id
+    return files.upload(desk.context, TENANT, chunks=[content], describe=lambda: Described(name, "batch")).id
 
 
 def create(desk: Desk, file_id: str, **metadata: str) -> str:

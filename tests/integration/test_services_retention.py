@@ -149,14 +149,16 @@ def test_a_round_goes_on_without_the_answers_that_were_served(desks: Desks) -> N
     assert count(desk, "evaluation_samples WHERE state = 'failed'") == 0
 
 
-def test_files_that_no_batch_needs_go(desks: Desks) -> None:
+def test_files_that_no_open_batch_needs_go(desks: Desks) -> None:
     desk = desks.desk(keep_files_s=HOUR_S)
     desk.upload(jsonl([line()]))
+    ended_id = answered(desk)
     waiting = desk.submit(jsonl([line()]))
     desk.clock.advance(hours=2)
     retention.forget(desk.context)
     assert desk.stored_files() == {desk.batch(waiting).input_file_id}
     assert count(desk, "files") == 1
+    assert desk.batch(ended_id).completed == 5
 
 
 def test_thousands_of_rows_go_in_pieces_and_a_killed_tick_loses_nothing(
