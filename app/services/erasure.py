@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from sqlalchemy import Connection
+
 from app.domain.errors import Conflict, NotFound
 from app.ports import Task
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.store import batches, erasure
+from app.store.tables import files
 
 ROWS = 1000
 """Of a piece."""
@@ -35,13 +38,12 @@ def erase_batch(context: Context, tenant: str, batch_id: str) -> Erased:
         NotFound: no such batch.
         Conflict: it is being validated, or its files are being written.
     """
-    now = context.clock.now()
     with context.database.transaction() as connection:
         batches.get(connection, tenant, batch_id)
         if not batches.claim(connection, batch_id):
             raise Conflict(f"Batch '{batch_id}' is being read or written just now: erase it again in a minute.")
         user = erasure.other_user(connection, batch_id)
-        erasure.begin(connection, batch_id, now)
+        _begin(context, connection, batch_id)
     # One that does not end within these pieces is gone on with by the tick.
     complete = sum(1 for _ in islice(_batch(context, batch_id), AT_ONCE)) < AT_ONCE
     ring(context, Task.DISCOVER, "erased")
@@ -49,15 +51,18 @@ def erase_batch(context: Context, tenant: str, batch_id: str) -> Erased:
     return Erased(batch_id=batch_id, complete=complete, kept_input=kept)
 
 
+def _begin(context: Context, connection: Connection, batch_id: str) -> None:
+    for file_id in erasure.begin(connection, batch_id, context.clock.now()):
+        # Before the rows are gone for good: bytes that nothing names would stay for ever.
+        context.files.remove(file_id)
+
+
 def go_on(context: Context) -> Iterator[None]:
     """Go on erasing what was begun, a piece between two steps."""
-    while True:
-        with context.database.transaction() as connection:
-            found = erasure.begun(connection, ROWS)
-        if not found:
-            return
-        for batch_id in found:
-            yield from _batch(context, batch_id)
+    with context.database.transaction() as connection:
+        found = erasure.begun(connection, ROWS)
+    for batch_id in found:
+        yield from _batch(context, batch_id)
 
 
 def erase_tenant(context: Context, tenant: str) -> int:
@@ -85,7 +90,7 @@ def _stop_all(context: Context, tenant: str) -> None:
         for batch_id in found:
             with context.database.transaction() as connection:
                 erasure.claim(connection, batch_id)
-                erasure.begin(connection, batch_id, context.clock.now())
+                _begin(context, connection, batch_id)
         after = found[-1]
 
 
@@ -103,15 +108,24 @@ def _tenant(context: Context, tenant: str) -> Iterator[int]:
         removed = ROWS
         while removed:
             with context.database.transaction() as connection:
-                if table.name == "files":
-                    for file_id in erasure.files_of(connection, tenant, ROWS):
-                        context.files.remove(file_id)
-                removed = erasure.remove_rows(connection, table, "tenant_id", tenant, ROWS)
+                if table is files:
+                    # Uploaded, and never used by a batch.
+                    removed = _remove_files(context, connection, tenant)
+                else:
+                    removed = erasure.remove_rows(connection, table, "tenant_id", tenant, ROWS)
             yield removed
 
 
+def _remove_files(context: Context, connection: Connection, tenant: str) -> int:
+    found = erasure.files_of(connection, tenant, ROWS)
+    for file_id in found:
+        context.files.remove(file_id)
+    erasure.remove_files(connection, found)
+    return len(found)
+
+
 def _batch(context: Context, batch_id: str) -> Iterator[None]:
-    """Remove a hidden batch, a piece between two steps: its rows first, and at last it and its files."""
+    """Remove a hidden batch, a piece between two steps: what names it first, and at last its own row."""
     for table in erasure.tables_with("batch_id"):
         while True:
             with context.database.transaction() as connection:
@@ -121,7 +135,5 @@ def _batch(context: Context, batch_id: str) -> Iterator[None]:
             if removed < ROWS:
                 break
     with context.database.transaction() as connection:
-        for file_id in erasure.remove_batch(connection, batch_id):
-            # Before the rows are gone for good: a call that is killed here finds them again.
-            context.files.remove(file_id)
+        erasure.remove_batch(connection, batch_id)
     yield

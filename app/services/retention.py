@@ -6,6 +6,7 @@ killed has lost nothing. What one tick leaves the next one takes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -16,6 +17,8 @@ from app.services.context import Context
 from app.services.erasure import ROWS
 from app.store import files, retention
 from app.store.retention import Limits
+
+log = logging.getLogger(__name__)
 
 PIECES = 200
 """Of a tick: 200 000 rows, or a fraction of a minute."""
@@ -61,15 +64,19 @@ def _lines(context: Context, kind: Kept, limits: Limits) -> Iterator[None]:
 
 
 def _files(context: Context, limits: Limits) -> Iterator[None]:
-    while True:
+    removed = ROWS
+    while removed:
+        removed = 0
         with context.database.transaction() as connection:
-            found = retention.old_files(connection, limits, ROWS)
-            for file_id in found:
-                if files.remove_unneeded(connection, file_id):
-                    # Before the row is gone for good: bytes that nothing names would stay for ever.
-                    context.files.remove(file_id)
-        if not found:
-            return
+            for file_id in retention.old_files(connection, limits, ROWS):
+                try:
+                    with connection.begin_nested():
+                        if files.remove_unneeded(connection, file_id):
+                            context.files.remove(file_id)
+                            removed += 1
+                except OSError:
+                    # It must not keep the others; the next tick tries again.
+                    log.exception("the old file %s cannot be removed", file_id)
         yield
 
 

@@ -17,11 +17,14 @@ from app.store.knowledge import class_models
 from app.store.schema import metadata
 from app.store.tables import batches, files, shards
 
+_FILES = ("input_file_id", "output_file_id", "error_file_id")
 
-def begin(connection: Connection, batch_id: str, now: datetime) -> None:
-    """Hide a batch and stop it. Whoever calls this has claimed it, so that nobody writes its requests or files.
 
-    A worker that runs a shard of it finds its lease gone with the shard, and writes nothing more.
+def begin(connection: Connection, batch_id: str, now: datetime) -> Sequence[str]:
+    """Hide a batch and stop it, and remove the rows of those of its files that no other batch has; their ids.
+
+    Whoever calls this has claimed it, so that nobody writes its requests or files. A worker that runs a shard of it
+    finds its lease gone with the shard, and writes nothing more.
     """
     is_final = batches.c.status.in_(FINAL)
     stopped: Mapping[str, Any] = {
@@ -31,12 +34,26 @@ def begin(connection: Connection, batch_id: str, now: datetime) -> None:
         "sent_at": None,
     }
     row = connection.execute(
-        update(batches).where(batches.c.id == batch_id).values(stopped).returning(batches.c.tenant_id, batches.c.model)
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(stopped)
+        .returning(*(batches.c[name] for name in ("tenant_id", "model", *_FILES)))
     ).one()
     connection.execute(delete(shards).where(shards.c.batch_id == batch_id))
     learned = class_models.c.tenant_id == row.tenant_id, class_models.c.model == row.model
     connection.execute(update(class_models).where(*learned).values(stale=True))
     connection.execute(select(func.pg_notify(ENDED, batch_id)))
+    return _remove_own(connection, [file_id for file_id in row[2:] if file_id])
+
+
+def _remove_own(connection: Connection, file_ids: Sequence[str]) -> Sequence[str]:
+    # Of two batches with one file that are erased at once, the second waits here, and finds the first one gone.
+    locked = select(files.c.id).where(files.c.id.in_(file_ids)).order_by(files.c.id).with_for_update()
+    there = list(connection.execute(locked).scalars())
+    names = (batches.c[name] for name in _FILES)
+    used = exists().where(batches.c.erased_at.is_(None), or_(*(name == files.c.id for name in names)))
+    removed = delete(files).where(files.c.id.in_(there), ~used).returning(files.c.id)
+    return list(connection.execute(removed).scalars())
 
 
 def keep_all(connection: Connection, batch_ids: Sequence[str]) -> bool:
@@ -74,21 +91,9 @@ def remove_rows(connection: Connection, table: Table, column: str, value: str, l
     return connection.execute(delete(table).where(place == func.any(func.array(some.scalar_subquery())))).rowcount
 
 
-def remove_batch(connection: Connection, batch_id: str) -> Sequence[str]:
-    """Remove a batch of which nothing else is left, and the rows of those of its files that no other batch has; their
-    ids. Nobody can create a batch on one of them before this transaction ends."""
-    row = connection.execute(
-        select(batches.c.input_file_id, batches.c.output_file_id, batches.c.error_file_id).where(
-            batches.c.id == batch_id
-        )
-    ).first()
-    own = [file_id for file_id in row or () if file_id]
-    locked = select(files.c.id).where(files.c.id.in_(own)).order_by(files.c.id).with_for_update()
-    own = list(connection.execute(locked).scalars())
+def remove_batch(connection: Connection, batch_id: str) -> None:
+    """Remove the row of a batch of which nothing else is left."""
     connection.execute(delete(batches).where(batches.c.id == batch_id))
-    alone = [file_id for file_id in own if not connection.execute(select(exists().where(_uses(file_id)))).scalar()]
-    connection.execute(delete(files).where(files.c.id.in_(alone)))
-    return alone
 
 
 def other_user(connection: Connection, batch_id: str) -> tuple[str, str] | None:
@@ -109,9 +114,3 @@ def files_of(connection: Connection, tenant: str, limit: int) -> Sequence[str]:
 
 def remove_files(connection: Connection, file_ids: Sequence[str]) -> None:
     connection.execute(delete(files).where(files.c.id.in_(file_ids)))
-
-
-def _uses(file_id: str) -> Any:
-    return or_(
-        batches.c.input_file_id == file_id, batches.c.output_file_id == file_id, batches.c.error_file_id == file_id
-    )

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
 from app.ports import Task
-from app.services import deployment, directives, evaluation, quality_report, rounds
+from app.services import deployment, directives, evaluation, quality_report, retention, rounds
 from app.services.stint import FIRST
 from app.store import rounds as stored
 from app.store.database import TENANT
@@ -275,7 +275,7 @@ def test_what_a_round_left_unasked_is_forgotten_too(judged: Desk) -> None:
         stored.close(connection, judged.rows("SELECT id FROM evaluation_rounds")[0], judged.clock.now())
     assert judged.rows("SELECT count(body) FROM evaluation_samples WHERE state = 'waiting'")[0] > 0
     judged.clock.advance(days=31)
-    rounds.consider(judged.context)
+    retention.forget(judged.context)
     assert judged.rows("SELECT count(body) + count(answers) + count(fault) FROM evaluation_samples") == [0]
 
 
