@@ -34,7 +34,7 @@ def _context() -> Context:
 def erase(tenant: str, yes: bool) -> None:
     """Erase all that is of a tenant, running batches too.
 
-    Withdraw its keys first: what it sends meanwhile is erased too, or just not. Interrupted, the same command goes on.
+    Its keys go first, so that nothing more comes in. Interrupted, the same command goes on.
     """
     if not yes:
         click.confirm(f"Erase every batch, file and figure of the tenant {tenant}? Nothing brings it back", abort=True)

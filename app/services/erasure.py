@@ -68,13 +68,15 @@ def go_on(context: Context) -> Iterator[None]:
 def erase_tenant(context: Context, tenant: str) -> int:
     """Erase all that is of a tenant, running batches too; about how many rows went.
 
-    Returns when nothing is left; called again after it was cut off, it goes on.
+    Its keys go first, so that nothing more comes in; its own row, with its limits, stays. Returns when nothing is left; called again after it was cut off, it goes on.
 
     Raises:
         NotFound: nothing is of such a tenant.
     """
+    with context.database.transaction() as connection:
+        removed = erasure.remove_keys(connection, tenant)
     _stop_all(context, tenant)
-    removed = sum(_tenant(context, tenant))
+    removed += sum(_tenant(context, tenant))
     if not removed:
         raise NotFound(f"There is nothing of a tenant '{tenant}'.")
     return removed

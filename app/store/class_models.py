@@ -43,10 +43,9 @@ def is_stale(connection: Connection, tenant: str, model: str) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def drop_stale(connection: Connection, tenant: str) -> None:
+def drop_stale(connection: Connection) -> None:
     """Forget what was learned from prompts that were erased since, and was not learned anew."""
-    table = class_models.c
-    connection.execute(delete(class_models).where(table.tenant_id == tenant, table.stale))
+    connection.execute(delete(class_models).where(class_models.c.stale))
 
 
 def newest(connection: Connection, tenant: str, model: str) -> ClassModel | None:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, literal_column, or_, select, update
 
 from app.domain.batch import FINAL, BatchStatus
+from app.store.accounts import api_keys
 from app.store.batches import ENDED
 from app.store.knowledge import class_models
 from app.store.schema import metadata
@@ -106,6 +107,11 @@ def other_user(connection: Connection, batch_id: str) -> tuple[str, str] | None:
     )
     row = connection.execute(query.limit(1)).first()
     return (row[0], row[1]) if row else None
+
+
+def remove_keys(connection: Connection, tenant: str) -> int:
+    """Take a tenant's keys away; how many there were."""
+    return connection.execute(delete(api_keys).where(api_keys.c.tenant_id == tenant)).rowcount
 
 
 def files_of(connection: Connection, tenant: str, limit: int) -> Sequence[str]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
+from app.domain.endpoints import GENERATING
 from app.domain.errors import Conflict
 from app.domain.request import Request
 from app.store.bulk_copy import BulkCopy
 from app.store.joins import joining_whole
-from app.store.tables import requests, results
+from app.store.tables import batches, requests, results
 
 _COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
 
@@ -41,6 +42,7 @@ class StoredRequest:
 @dataclass(frozen=True, kw_only=True)
 class AnsweredRequest:
     batch_id: str
+    endpoint: str
     body: Mapping[str, Any]
     workload: str
     """The name of the mix under which it ran."""
@@ -122,11 +124,12 @@ def unanswered(
 def recently_answered(
     connection: Connection, tenant: str, model: str, limit: int
 ) -> Generator[AnsweredRequest, None, None]:
-    """The newest `limit` requests with an answer of their own, newest first, streamed; close it when not all of them
-    are taken."""
+    """The newest `limit` requests whose answer is a text of their own, newest first, streamed; close it when not all of
+    them are taken."""
     query = (
         select(
             requests.c.batch_id,
+            batches.c.endpoint,
             requests.c.body,
             results.c.workload,
             results.c.level,
@@ -134,8 +137,8 @@ def recently_answered(
             results.c.mix_id.is_not(None).label("drawn"),
         )
         .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
-        .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
-        .where(~results.c.cached, requests.c.body.is_not(None))
+        .join(batches, batches.c.id == results.c.batch_id)
+        .where(*_answered(tenant, model))
         .order_by(results.c.finished_at.desc())
         .limit(limit)
         .execution_options(yield_per=200)
@@ -146,11 +149,22 @@ def recently_answered(
 
 
 def count_answered(connection: Connection, tenant: str, model: str, limit: int) -> int:
-    """How many requests have an answer and their prompt, counted up to `limit`."""
+    """How many requests have a text as their answer, and their prompt, counted up to `limit`."""
     found = (
         select(results.c.batch_id)
         .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
-        .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
-        .where(~results.c.cached, requests.c.body.is_not(None))
+        .join(batches, batches.c.id == results.c.batch_id)
     )
-    return connection.execute(select(func.count()).select_from(found.limit(limit).subquery())).scalar_one()
+    some = found.where(*_answered(tenant, model)).limit(limit).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _answered(tenant: str, model: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        results.c.tenant_id == tenant,
+        results.c.model == model,
+        results.c.status_code == 200,
+        ~results.c.cached,
+        requests.c.body.is_not(None),
+        batches.c.endpoint.in_(GENERATING),
+    )
