@@ -68,7 +68,8 @@ def go_on(context: Context) -> Iterator[None]:
 def erase_tenant(context: Context, tenant: str) -> int:
     """Erase all that is of a tenant, running batches too; about how many rows went.
 
-    Its keys go first, so that nothing more comes in; its own row, with its limits, stays. Returns when nothing is left; called again after it was cut off, it goes on.
+    Its keys go first, so that nothing more comes in; its own row, with its limits, stays. Returns when nothing is left;
+    called again after it was cut off, it goes on.
 
     Raises:
         NotFound: nothing is of such a tenant.

@@ -238,21 +238,15 @@ def _write(
         )
         rows = [_result(context, shard, completion, use, price) for completion, use in charged]
         written = results.record(connection, rows)
-        failed = sum(row.status_code != 200 for row in rows if row.line in written)
-        caching.remember(connection, shard, [row for row in rows if row.line in written])
+        new = [row for row in rows if row.line in written]
+        failed = sum(row.status_code != 200 for row in new)
+        caching.remember(connection, shard, new)
         done = done or (held.twin is not None and _is_answered(connection, shard.lease.shard))
-        shards.renew(
-            connection,
-            shard.lease,
-            now=now,
-            duration=settings.lease,
-            completed=len(written) - failed,
-            failed=failed,
-            done=done,
-        )
+        counts = {"completed": len(new) - failed, "failed": failed}
+        shards.renew(connection, shard.lease, now=now, duration=settings.lease, done=done, **counts)
         if done and held.twin is not None:
             sharing.close_twin(connection, held.twin)
-        usage.add(connection, shard.lease.shard.tenant_id, [row for row in rows if row.line in written], now)
+        usage.add(connection, shard.lease.shard.tenant_id, [row for row in new if not row.cached], now)
     return Standing.ENDED if done else Standing.RUNNING
 
 
