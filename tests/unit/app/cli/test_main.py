@@ -52,6 +52,7 @@ def test_all_commands_are_there() -> None:
     assert set(cli.commands) == {
         "api", "beat", "worker", "flower", "migrate", "up", "batch", "summarize", "directives",
         "evaluations", "vote", "grid", "replay", "calibrate", "erase", "retention", "webhooks",
+        "tenants", "keys",
     }  # fmt: skip
 
 
