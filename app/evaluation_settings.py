@@ -35,9 +35,6 @@ class EvaluationSettings(BaseSettings):
     judge_max_cost: float | None = Field(None, ge=0, description="most that a judge may cost in a round")
     judge_price_in: float = Field(0.0, ge=0, description="price of a million tokens that a judge reads")
     judge_price_out: float = Field(0.0, ge=0, description="price of a million tokens that a judge writes")
-    sample_retention_s: float = Field(
-        2_592_000.0, gt=0, description="how long sampled prompts, their answers and judges' replies are kept"
-    )
 
     @model_validator(mode="after")
     def _judge_agrees(self) -> EvaluationSettings:

@@ -227,6 +227,8 @@ class Task(StrEnum):
     """Lay the open batches out anew over the hours to come."""
     RECONCILE = "sprout.reconcile"
     """Find lost work and ring for it again."""
+    FORGET = "sprout.forget"
+    """Drop texts past their retention, and what is being erased."""
     CONSIDER = "sprout.consider_evaluation"
     """Decide whether a round of evaluation opens, and whether it is drained."""
     EVALUATE = "sprout.evaluate"

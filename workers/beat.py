@@ -19,6 +19,9 @@ CONSIDER_S = 60.0
 DISCOVERY_S = 3600.0
 """How often it is looked whether classes of prompts are due: the first ones must not wait for a day of uptime."""
 
+FORGET_S = 60.0
+"""How often texts past their retention are dropped, and what is being erased."""
+
 settings = load()
 
 
@@ -38,5 +41,6 @@ app.conf.beat_schedule = {
     "plan of batches": _every(min(PLAN_S, settings.period_s), Task.PLAN),
     "classes of prompts": _every(min(DISCOVERY_S, settings.discover_s), Task.DISCOVER),
     "evaluation": _every(min(CONSIDER_S / settings.clock_speed, settings.period_s), Task.CONSIDER),
+    "retention": _every(min(FORGET_S, settings.period_s), Task.FORGET),
     "reconciliation": _every(settings.tick_s, Task.RECONCILE),
 }

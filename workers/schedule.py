@@ -11,6 +11,7 @@ from app.services import (
     grid,
     installation,
     reconciliation,
+    retention,
     rounds,
     telling,
     validation,
@@ -57,6 +58,11 @@ def plan(_reason: str) -> None:
 def reconcile(_reason: str) -> None:
     reconciliation.reconcile(lifecycle.context())
     lifecycle.teller().wake()
+
+
+@app.task(name=Task.FORGET)
+def forget(_reason: str) -> None:
+    retention.forget(lifecycle.context())
 
 
 @app.task(name=Task.CONSIDER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from operator import attrgetter
@@ -9,7 +10,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import batches, control, errors, files, metrics, models, sprout, webhooks
+from app import logs
+from app.api import batches, control, erasure, errors, files, metrics, models, sprout, webhooks
 from app.api.access import Guard
 from app.api.documents import REFUSALS
 from app.api.endings import Endings
@@ -37,7 +39,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, context=context)
-    for module in (files, batches, control, models, sprout, webhooks, metrics, pages):
+    for module in (files, batches, control, models, sprout, erasure, webhooks, metrics, pages):
         app.include_router(module.router)
     errors.install(app)
 
@@ -52,4 +54,9 @@ def create_app(context: Context) -> FastAPI:
 
 def application() -> FastAPI:
     """For uvicorn's `--factory`."""
-    return create_app(build_context(load()))
+    settings = load()
+    logs.keep_words_out()
+    if settings.log_format == "json":
+        logging.basicConfig(level=logging.WARNING)
+        logs.write_json()
+    return create_app(build_context(settings))

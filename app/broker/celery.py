@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
 
 from celery import Celery
+from celery import Task as CeleryTask
 from kombu import entity
 from kombu.exceptions import OperationalError
 
-from app.domain.errors import ConfigurationError, DispatchUnavailable
+from app.domain.errors import ConfigurationError, DispatchUnavailable, TaskFailed
+from app.logs import told
 from app.ports import Queue, Task
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SAFE_NAME = r"[A-Za-z0-9._-]{1,64}"
 """Names of models that queues bear as they are."""
@@ -45,11 +51,23 @@ def _readable(model: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', model)[:48]}~{sha256(model.encode()).hexdigest()[:8]}"
 
 
+class DiscreetTask(CeleryTask):  # type: ignore[misc]  # Celery has no types
+    """A task whose failure is told without what it failed on: Celery sends exceptions to the broker, for Flower."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception as exc:
+            log.exception("%s failed", self.name)
+            raise TaskFailed(f"{told(exc)}. The worker's log says where.") from None
+
+
 def celery_app(settings: Settings) -> Celery:
     """Raises ConfigurationError without a broker URL."""
     if settings.broker_url is None:
         raise ConfigurationError("SPROUT_BROKER_URL is not set: name a Redis or Valkey, or run `sprout up`.")
-    app = Celery("sprout", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    broker = settings.broker_url.get_secret_value()
+    app = Celery("sprout", broker=broker, set_as_current=False, task_cls=DiscreetTask)
     app.conf.update(
         task_queues=[_queue(name) for name in (*Queue, *_further(settings))],
         task_default_queue=Queue.SCHEDULE,

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli.batches import cancel, described, list_batches, pause, release, results, resume, retry, show
 from app.cli.client import Client
+from app.cli.erase import erase_batch
 from app.cli.quote import quote
 from app.cli.source import endpoint_of
 from app.cli.stack import connect
@@ -183,5 +184,5 @@ def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: 
         sys.exit(1)
 
 
-for command in (quote, list_batches, show, release, cancel, pause, resume, retry, results):
+for command in (quote, list_batches, show, release, cancel, pause, resume, retry, results, erase_batch):
     batch.add_command(command)

@@ -100,6 +100,10 @@ class Client:
         """A new batch over the lines that failed."""
         return self._call("POST", f"/v1/batches/{batch_id}/retry")
 
+    def erase(self, batch_id: str) -> Mapping[str, Any]:
+        """Erase a batch with all that is of it."""
+        return self._call("DELETE", f"/sprout/v1/batches/{batch_id}")
+
     def directives(self) -> Mapping[str, Any]:
         """The current mixes and the latest run."""
         return self._ask("/sprout/v1/directives")

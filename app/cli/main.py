@@ -13,6 +13,7 @@ from app.cli import commands
 from app.cli.batch import batch
 from app.cli.calibrate import calibrate
 from app.cli.directives import directives
+from app.cli.erase import erase, show_retention
 from app.cli.evaluations import evaluations
 from app.cli.grid import grid
 from app.cli.joining import join
@@ -111,6 +112,8 @@ cli.add_command(webhooks)
 cli.add_command(grid)
 cli.add_command(calibrate)
 cli.add_command(replay)
+cli.add_command(erase)
+cli.add_command(show_retention)
 cli.add_command(tenants)
 cli.add_command(keys)
 

@@ -35,6 +35,10 @@ OPT_OUT = "off"
 """And that by which it keeps its prompts and answers from being judged."""
 
 
+CACHE_KEY = "sprout_cache"
+"""And that by which it takes known answers to the same deterministic requests of its tenant, and leaves its own."""
+
+
 RUN_KEY = "sprout_key"
 """And that by which an interrupted command finds its batch again."""
 
@@ -72,6 +76,15 @@ def check_evaluation(text: str) -> None:
         raise InvalidInput(
             f"Invalid value: {text[:80]!r}. Say 'off' to keep the prompts of this batch from being judged, or 'on'.",
             param=f"metadata.{EVALUATION_KEY}",
+        )
+
+
+def check_cache(text: str) -> None:
+    """Raises InvalidInput for anything but `on` and `off`."""
+    if text not in ("on", "off"):
+        raise InvalidInput(
+            f"Invalid value: {text[:80]!r}. Say 'on' to have identical deterministic requests answered once, or 'off'.",
+            param=f"metadata.{CACHE_KEY}",
         )
 
 
@@ -135,6 +148,10 @@ MOVES: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.EXPIRED: frozenset(),
     BatchStatus.CANCELLED: frozenset(),
 }
+
+
+FINAL = tuple(status for status in BatchStatus if status.is_final)
+"""Statuses of batches that have ended."""
 
 
 def parse_completion_window(text: str) -> timedelta:

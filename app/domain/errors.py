@@ -18,6 +18,7 @@ SproutError
 ├── EngineFailed            the inference engine cannot start or has stopped working
 │   └── EngineUnavailable   a remote engine cannot be reached; nothing was used up
 ├── JudgeUnavailable        a judge of answers cannot be asked; nothing was judged
+├── TaskFailed              a task ended with an error that nobody foresaw
 └── ServiceUnavailable      a server that Sprout needs did not start or does not answer
 
 Messages are sentences that name the thing and the remedy. HTTP codes exist only in `app.api`.
@@ -133,6 +134,10 @@ class EngineUnavailable(EngineFailed):
 
 class JudgeUnavailable(SproutError):
     """The judge of answers cannot be asked."""
+
+
+class TaskFailed(SproutError):
+    """A task ended with an error that nobody foresaw."""
 
 
 class ServiceUnavailable(SproutError):

@@ -87,7 +87,9 @@ class Opinion:
     preferred: int | None = None
     """Index of the best of the answers; None where none is better, or where there is no opinion."""
     fault: str = ""
-    """Why there is no opinion."""
+    """Why there is no opinion, in our own words."""
+    cited: str = ""
+    """And in the judge's, which may cite what it was shown: kept with the sample, and said nowhere else."""
     reply: str = ""
     """Raw."""
     prompt_tokens: int = 0

@@ -40,6 +40,8 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "cluster_name": _NAME,
+    # Without the rows, prompts in them, that it is about.
+    "log_error_verbosity": "terse",
 }
 
 

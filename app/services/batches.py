@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.domain.batch import (
+    CACHE_KEY,
     EVALUATION_KEY,
     PRIORITY_KEY,
     RUN_KEY,
@@ -12,6 +13,7 @@ from app.domain.batch import (
     ZONES_KEY,
     BatchStatus,
     Schedule,
+    check_cache,
     check_evaluation,
     parse_completion_window,
     parse_priority,
@@ -34,7 +36,9 @@ from app.store.idempotency import Once
 from app.store.ids import new_id
 
 OWN_PREFIX = "sprout_"
-OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY, PRIORITY_KEY})
+OWN_KEYS = frozenset(
+    {SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY, PRIORITY_KEY, CACHE_KEY}
+)
 """Another key that begins so is a slip: it would be ignored, and its batch run otherwise than was meant."""
 
 MAX_METADATA, MAX_KEY, MAX_VALUE = 16, 64, 512
@@ -148,6 +152,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
     for key, value in metadata.items():
         _check_pair(key, value)
     check_evaluation(metadata.get(EVALUATION_KEY, "on"))
+    check_cache(metadata.get(CACHE_KEY, "off"))
     unknown = [key for key in metadata if key.startswith(OWN_PREFIX) and key not in OWN_KEYS]
     if unknown:
         raise InvalidInput(

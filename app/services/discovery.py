@@ -20,7 +20,7 @@ from app.domain.workload import declared_in
 from app.services import capacity
 from app.services.context import Context
 from app.settings import Settings
-from app.store import class_models, requests, tenants
+from app.store import class_models, erasure, requests, tenants
 from app.store.requests import AnsweredRequest
 
 log = logging.getLogger(__name__)
@@ -44,18 +44,23 @@ class Sample:
     prompts: Sequence[str]
     declared: Sequence[str | None]
     energies_j: Sequence[float]
+    batches: Sequence[str]
+    """From which they are."""
 
 
 def discover(context: Context) -> None:
-    """Learn every tenant's classes anew with each model, if it is time; what fails leaves the old ones."""
-    if not context.settings.discovery:
-        return
+    """Learn every tenant's classes anew with each model, if it is time; what fails leaves the old ones, unless these
+    were learned from prompts that were erased since."""
+    models: Sequence[str] = ()
     with context.database.transaction() as connection:
-        models = capacity.models(connection, context.settings, context.clock.now())
         everybody = tenants.names(connection)
+        if context.settings.discovery:
+            models = capacity.models(connection, context.settings, context.clock.now())
     for tenant in everybody:
         for name in models:
             _discover(context, tenant, name)
+    with context.database.transaction() as connection:
+        class_models.drop_stale(connection)
 
 
 def _discover(context: Context, tenant: str, name: str) -> None:
@@ -75,6 +80,9 @@ def _discover(context: Context, tenant: str, name: str) -> None:
         log.exception("classes of prompts could not be learned: the old ones stay")
         return
     with context.database.transaction() as connection:
+        if not erasure.keep_all(connection, sample.batches):
+            log.info("classes of prompts: a batch was erased meanwhile, they are learned again in a while")
+            return
         class_models.put(connection, tenant, name, model, now)
     log.info("classes of prompts: version %d, %d discovered workloads", model.version, len(set(model.numbers)))
 
@@ -84,6 +92,8 @@ def _due(connection: Connection, settings: Settings, tenant: str, name: str, now
     if last is None:
         return True
     learned_at, prompts = last
+    if class_models.is_stale(connection, tenant, name):
+        return True
     if now - learned_at >= timedelta(seconds=settings.discover_s):
         return True
     enough = GROWTH * prompts
@@ -104,6 +114,7 @@ def _sample(connection: Connection, tenant: str, model: str) -> Sample:
         prompts=prompts,
         declared=[declared_in(name) for name in names],
         energies_j=list(as_at_l0(names, levels, energies)),
+        batches=sorted({row.batch_id for row in rows}),
     )
 
 

@@ -128,7 +128,7 @@ def output_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
     request_id = f"{result.batch_id}-{result.custom_id}"
     response = error = None
     if result.error_code is not None:
-        error = dict(result.body)
+        error = dict(result.body or {"code": result.error_code, "message": "Its text is no longer kept."})
     else:
         response = {"status_code": result.status_code, "request_id": f"req_{request_id}", "body": result.body}
     return {

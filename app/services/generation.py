@@ -19,7 +19,7 @@ from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailabl
 from app.domain.intensity import Basis, Origin
 from app.domain.shard import is_suspect
 from app.ports import EnergyBasis, Engine
-from app.services import intensity
+from app.services import caching, intensity
 from app.services.accounting import Accountant
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -127,7 +127,8 @@ def _losses(context: Context, shard_id: str) -> int:
 
 def _generate(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> bool:
     """Whether the shard has ended, rather than been given up."""
-    hold.took(len(shard.drawn))
+    shard = caching.looked_up(context, shard)
+    hold.took(len(shard.drawn) - len(shard.known.answers))
     if shard.was_cut:
         ring_for_shards(context)
     worker.accountant.follow(shard.drawn)
@@ -172,10 +173,13 @@ class Standing(StrEnum):
 
 def _answer(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> bool:
     """Generate and record until the shard has ended; False if it was given up before."""
-    inputs = [engine_request(context.settings, shard, key) for key in shard.drawn]
+    known = shard.known.answers
+    inputs = [engine_request(context.settings, shard, key) for key in shard.drawn if key not in known]
     left = len(inputs)
-    if not left:
-        return record(context, worker, shard, (), done=True) is Standing.ENDED
+    if known or not left:
+        standing = record(context, worker, shard, list(known.values()), done=not left)
+        if standing is not Standing.RUNNING:
+            return standing is Standing.ENDED
     quarter_s = context.settings.lease_s / 4
     timeout_s, wait_s = context.settings.request_timeout_s, min(GROUP_S, quarter_s)
     renewed_at = time.monotonic()
@@ -234,20 +238,15 @@ def _write(
         )
         rows = [_result(context, shard, completion, use, price) for completion, use in charged]
         written = results.record(connection, rows)
-        failed = sum(row.status_code != 200 for row in rows if row.line in written)
+        new = [row for row in rows if row.line in written]
+        failed = sum(row.status_code != 200 for row in new)
+        caching.remember(connection, shard, new)
         done = done or (held.twin is not None and _is_answered(connection, shard.lease.shard))
-        shards.renew(
-            connection,
-            shard.lease,
-            now=now,
-            duration=settings.lease,
-            completed=len(written) - failed,
-            failed=failed,
-            done=done,
-        )
+        counts = {"completed": len(new) - failed, "failed": failed}
+        shards.renew(connection, shard.lease, now=now, duration=settings.lease, done=done, **counts)
         if done and held.twin is not None:
             sharing.close_twin(connection, held.twin)
-        usage.add(connection, shard.lease.shard.tenant_id, [row for row in rows if row.line in written], now)
+        usage.add(connection, shard.lease.shard.tenant_id, [row for row in new if not row.cached], now)
     return Standing.ENDED if done else Standing.RUNNING
 
 
@@ -292,5 +291,6 @@ def _result(context: Context, shard: LeasedShard, completion: Completion, use: U
         operational_g=footprint.operational_g,
         embodied_g=footprint.embodied_g,
         body=unanswered or completion.body,
+        cached=completion.key in shard.known.answers,
         **vars(price),
     )

@@ -35,7 +35,6 @@ SHARED = (
     "judge_max_cost",
     "judge_price_in",
     "judge_price_out",
-    "sample_retention_s",
     "profile_half_life_s",
     "prior",
     "period_s",

@@ -164,11 +164,13 @@ def _enter(
     """End a sample with the verdicts on it."""
     found: list[Verdict] = []
     faults = [stint.faults[sample.key]] if sample.key in stint.faults else []
+    cited: list[str] = []
     for one in judges if not faults else ():
         for level in sorted(stint.answers[sample.key].keys() - {L0}):
             given = [(pair, opinions[key]) for key, pair in pairs.items() if pair.judge is one and pair.level == level]
             bad = [opinion.fault for _, opinion in given if opinion.fault]
             faults += bad
+            cited += [opinion.cited for _, opinion in given if opinion.cited]
             verdict = None if bad else _verdict(context, one, stint, sample, level, given)
             found += [verdict] if verdict else []
     if context.settings.judge == PEOPLE and not faults:
@@ -182,7 +184,7 @@ def _enter(
             stint.lease_id,
             answers=stint.answers[sample.key],
             fingerprint=stint.fingerprints[sample.workload],
-            fault=fault,
+            fault=fault and "; ".join(dict.fromkeys([*faults, *cited])),
             now=now,
         )
         if ended:

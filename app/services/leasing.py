@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
-from app.domain.completion import EngineRequest
+from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import L0, draw_level
 from app.domain.endpoints import ENDPOINTS, Endpoint
 from app.domain.order import Prompt, expected_tokens, longest_first
@@ -34,12 +34,23 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """What may be taken from earlier answers, and left to later requests; by the engine's keys."""
+
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    """Under which the answer of a deterministic request is kept."""
+    answers: Mapping[str, Completion] = field(default_factory=dict)
+    """Those that are there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeasedShard:
     lease: Lease
     drawn: Mapping[str, Drawn]
     """By the key under which the engine knows the request; in the order in which they should run."""
     was_cut: bool
     """Whether a part of it was left to others, who do not know of it yet."""
+    known: Known = field(default_factory=Known)
 
 
 def whose_turn(context: Context, shard_id: str) -> str:

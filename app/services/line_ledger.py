@@ -61,6 +61,7 @@ def of_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
         "level": f"L{result.level}",
         "probability": result.probability,
         "pinned": result.mix_id is None,
+        "cached": result.cached,
         "prompt_tokens": result.prompt_tokens,
         "completion_tokens": result.completion_tokens,
         "energy_j": result.energy_j,
@@ -82,8 +83,9 @@ def of_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
 
 def _at_l0(result: Result, footprint_g: float, known: Mapping[str, Profile]) -> tuple[float | None, float | None]:
     """Joules and grams expected of the request at L0, priced as it was; None where nothing can be said: it has no
-    answer, its user chose the level, or too few requests of its workload were measured at L0."""
-    if result.status_code != 200:
+    answer or an earlier one was given again, its user chose the level, or too few requests of its workload were measured
+    at L0."""
+    if result.status_code != 200 or result.cached:
         return None, None
     if result.level == L0:
         return result.energy_j, footprint_g

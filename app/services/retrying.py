@@ -22,6 +22,9 @@ from app.store.batches import Batch, Counts
 from app.store.ids import new_id
 
 
+_GONE = "The requests of batch '{}' were deleted, as their retention says: create a new batch from your own file."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     batch: Batch
@@ -73,6 +76,8 @@ def _check_ended(batch: Batch) -> None:
             f"Batch '{batch.id}' was refused at validation and none of its lines was run: mend its file and create a "
             "new batch."
         )
+    if batch.prompts_gone_at is not None:
+        raise Conflict(_GONE.format(batch.id))
     if not batch.status.is_final:
         raise Conflict(f"Batch '{batch.id}' is {batch.status}: it can be retried once it has ended; cancel it first.")
 
@@ -114,10 +119,7 @@ def _nothing(first: Batch, stored: int) -> str:
         rejected = f"; the {first.rejected} that validation rejected cannot succeed" if first.rejected else ""
         return f"Batch '{first.id}' has no failed, expired or cancelled lines: there is nothing to retry{rejected}."
     if first.total:
-        return (
-            f"The requests of batch '{first.id}' were deleted, as their retention says: create a new batch from your "
-            "own file."
-        )
+        return _GONE.format(first.id)
     return (
         f"Batch '{first.id}' ended before its lines were validated, and none of them is stored: create a new batch "
         "from its file."

@@ -25,7 +25,7 @@ from app.services import capacity, drift, evidence, forecasts, intensity, judge_
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_round
 from app.services.opening import WORSE, Hour, open_round, recent
-from app.store import candidates, samples, tenants, verdicts
+from app.store import candidates, samples, tenants
 from app.store import rounds as stored
 from app.store.rounds import Round, RoundDecision
 
@@ -45,9 +45,6 @@ def consider(context: Context) -> str:
     decided = [_consider(context, tenant, model) for tenant in everybody for model in models]
     with context.database.transaction() as connection:
         stored.forget_decisions(connection, now - KEPT)
-        old = now - timedelta(seconds=settings.sample_retention_s)
-        samples.forget(connection, old)
-        verdicts.forget_replies(connection, old)
     several = len(everybody) > 1
     return "; ".join(f"{f'{each.tenant_id}, ' * several}{each.model}: {each.reason}" for each in decided)
 

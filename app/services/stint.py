@@ -41,7 +41,7 @@ class Stint:
         for sample in self.samples:
             present = self.fingerprints[sample.workload]
             known = dict(sample.answers) if sample.fingerprint == present else {}
-            if sample.served_fingerprint == present:
+            if sample.served is not None and sample.served_fingerprint == present:
                 known.setdefault(sample.level, ENDPOINTS[sample.endpoint].answer(sample.served))
             self.answers[sample.key] = known
 

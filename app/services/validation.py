@@ -54,8 +54,8 @@ def validate(context: Context, batch_id: str) -> None:
         stored = _store_requests(context, connection, batch)
         if not isinstance(stored, Stored):
             batches.move(connection, batch_id, BatchStatus.FAILED, context.clock.now(), errors=stored)
-            # Not the message: it may quote the line.
-            log.info("batch %s failed validation: %s", batch_id, stored[0]["code"])
+            # The message may cite the line.
+            log.info("batch %s failed validation: %s, line %s", batch_id, stored[0]["code"], stored[0]["line"])
             return
         if not admit(context, connection, batch, stored):
             connection.rollback()  # it was cancelled or expired meanwhile

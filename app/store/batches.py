@@ -78,6 +78,11 @@ class Batch:
     """What its requests used, once it has ended: `app.services.batch_ledger` says what is in it."""
     output_expires_after_s: int | None = None
     """How long its output and error files are kept; None: until somebody removes them."""
+    erased_at: datetime | None = None
+    """Since when it is hidden, and being removed."""
+    prompts_gone_at: datetime | None = None
+    answers_gone_at: datetime | None = None
+    """Since when the texts of its requests, and of its responses, are no longer kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +111,8 @@ def add(connection: Connection, batch: Batch) -> None:
 
 def get(connection: Connection, tenant: str, batch_id: str) -> Batch:
     """Raises NotFound."""
-    row = connection.execute(select(batches).where(batches.c.tenant_id == tenant, batches.c.id == batch_id)).first()
+    own = batches.c.tenant_id == tenant, batches.c.id == batch_id, batches.c.erased_at.is_(None)
+    row = connection.execute(select(batches).where(*own)).first()
     if row is None:
         raise NotFound(f"There is no batch '{batch_id}'.")
     return _batch(row)
@@ -128,7 +134,7 @@ def claim(connection: Connection, batch_id: str) -> bool:
 
 def newest(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Sequence[Batch]:
     """Newest first, starting behind the batch `after`. Raises NotFound if `after` is not there."""
-    query = select(batches).where(batches.c.tenant_id == tenant)
+    query = select(batches).where(batches.c.tenant_id == tenant, batches.c.erased_at.is_(None))
     if after is not None:
         edge = get(connection, tenant, after)
         query = query.where(tuple_(batches.c.created_at, batches.c.id) < (edge.created_at, edge.id))

@@ -48,7 +48,10 @@ def _eligible(among: Candidates) -> Select[Any]:
         results.c.status_code == 200,
         # Requests that were pinned to a level are not those that a mix decides about.
         results.c.mix_id.is_not(None),
+        # The same request again would look like more evidence.
+        ~results.c.cached,
         func.coalesce(batches.c.metadata[EVALUATION_KEY].astext, "") != OPT_OUT,
+        batches.c.prompts_gone_at.is_(None),
         ~taken,
     ]
     query = select(results.c.batch_id, results.c.line, results.c.workload, results.c.level, results.c.mix_id).join(
@@ -104,7 +107,7 @@ def draw(connection: Connection, among: Candidates, *, round_id: str, wanted: Ma
             literal(now),
         )
         .join(requests, and_(requests.c.batch_id == ranked.c.batch_id, requests.c.line == ranked.c.line))
-        .where(chosen)
+        .where(chosen, requests.c.body.is_not(None))
     )
     return connection.execute(insert(evaluation_samples).from_select(names, source)).rowcount
 

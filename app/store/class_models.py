@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.discovery.embedding import Embedding, Stored
@@ -20,17 +20,32 @@ KEPT = 3
 
 
 def put(connection: Connection, tenant: str, model: str, entry: ClassModel, now: datetime) -> bool:
-    """Store a new version and forget old ones; False, and nothing is written, if that version is there already."""
+    """Store a new version and forget old and stale ones; False, and nothing is written, if that version is there
+    already."""
     row = {"tenant_id": tenant, "model": model, "created_at": now, **_row(entry)}
     statement = insert(class_models).values(row).on_conflict_do_nothing().returning(class_models.c.version)
     written = connection.execute(statement).first() is not None
     table = class_models.c
     connection.execute(
         delete(class_models).where(
-            table.tenant_id == tenant, table.model == model, table.version <= entry.version - KEPT
+            table.tenant_id == tenant,
+            table.model == model,
+            or_(table.version <= entry.version - KEPT, table.stale),
         )
     )
     return written
+
+
+def is_stale(connection: Connection, tenant: str, model: str) -> bool:
+    """Whether prompts were erased from which a version was learned."""
+    table = class_models.c
+    query = select(table.version).where(table.tenant_id == tenant, table.model == model, table.stale)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def drop_stale(connection: Connection) -> None:
+    """Forget what was learned from prompts that were erased since, and was not learned anew."""
+    connection.execute(delete(class_models).where(class_models.c.stale))
 
 
 def newest(connection: Connection, tenant: str, model: str) -> ClassModel | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 import psycopg
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.domain.errors import ConfigurationError, ServiceUnavailable
@@ -28,6 +29,22 @@ def _from_json(text: str | bytes) -> object:
     except msgspec.DecodeError:
         # Python's own takes what no other does: bodies are kept as they came.
         return json.loads(text)
+
+
+def _said(exc: psycopg.Error) -> str:
+    """What PostgreSQL says without the values that it says it of: it cites whole rows, prompts in them."""
+    said = exc.diag.message_primary
+    if isinstance(exc, psycopg.DataError):
+        return f"{type(exc).__name__} ({exc.sqlstate})"
+    return said or str(exc)
+
+
+def _keep_rows_out(failure: ExceptionContext) -> None:
+    exc, wrapped = failure.original_exception, failure.sqlalchemy_exception
+    if isinstance(exc, psycopg.Error):
+        exc.args = (_said(exc),)
+        if wrapped is not None:
+            wrapped.args = (f"({type(exc).__name__}) {exc}",)
 
 
 class Database:
@@ -54,6 +71,7 @@ class Database:
             json_serializer=_as_json,
             json_deserializer=_from_json,
         )
+        event.listen(self._engine, "handle_error", _keep_rows_out)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -74,6 +92,9 @@ class Database:
             raise ServiceUnavailable(f"PostgreSQL does not answer: {str(exc.orig).strip()}") from exc
         except psycopg.OperationalError as exc:
             raise ServiceUnavailable(f"PostgreSQL does not answer: {str(exc).strip()}") from exc
+        except psycopg.Error as exc:
+            exc.args = (_said(exc),)
+            raise
 
     def listen(self, channel: str, *, wait_s: float) -> Generator[str | None, None, None]:
         """What is said on a channel, as it is said: first an empty text, once the connection stands, and None whenever

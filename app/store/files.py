@@ -75,7 +75,7 @@ def remove(connection: Connection, tenant: str, file_id: str, now: datetime) -> 
 def expired(connection: Connection, now: datetime, limit: int) -> Sequence[str]:
     """Files whose time is over and which no open batch needs, the longest expired first; locked for this
     transaction."""
-    query = select(files.c.id).where(files.c.expires_at <= now, ~_is_needed()).order_by(files.c.expires_at)
+    query = select(files.c.id).where(files.c.expires_at <= now, ~is_needed()).order_by(files.c.expires_at)
     return list(connection.execute(query.limit(limit).with_for_update(skip_locked=True)).scalars())
 
 
@@ -84,7 +84,7 @@ def remove_unneeded(connection: Connection, file_id: str) -> bool:
 
     A batch that is being created waits for the lock, and one that was created before is seen from here.
     """
-    return connection.execute(delete(files).where(files.c.id == file_id, ~_is_needed())).rowcount == 1
+    return connection.execute(delete(files).where(files.c.id == file_id, ~is_needed())).rowcount == 1
 
 
 def _missing(file_id: str) -> NotFound:
@@ -95,7 +95,8 @@ def _is_there(now: datetime) -> ColumnElement[bool]:
     return or_(files.c.expires_at.is_(None), files.c.expires_at > now)
 
 
-def _is_needed() -> ColumnElement[bool]:
+def is_needed() -> ColumnElement[bool]:
+    """Whether a batch that has not ended names a file."""
     return exists().where(
         is_open(),
         or_(

@@ -118,6 +118,8 @@ class_models = Table(
     Column("strata_of", ARRAY(Text, dimensions=1), nullable=False),
     Column("numbers", ARRAY(Integer, dimensions=1), nullable=False),
     Column("issued", Integer, nullable=False),
+    # Learned from prompts that were erased since: to be learned anew, and then removed.
+    Column("stale", Boolean, nullable=False, server_default="false"),
     # Arrays in NumPy's .npy format: shape and type stand in front of the numbers. As real[] they would take ten times
     # as long to read (0.13 s for a whole vocabulary), and lose their shape when they are empty.
     *(

@@ -56,7 +56,9 @@ class LevelTotal:
     """As priced at first; None where nothing was priced anew."""
     embodied_g: float
     drawn: int
-    """How many of them drew the level; the others were pinned."""
+    """How many of them drew the level and were answered at it; the others were pinned, or given an earlier answer."""
+    cached: int
+    """How many were given an earlier answer, and used nothing."""
     pinned_energy_j: float
     pinned_g: float
 
@@ -81,7 +83,8 @@ def totals(connection: Connection, batch_id: str) -> Sequence[LevelTotal]:
             func.sum(results.c.operational_g).label("operational_g"),
             case((func.count(results.c.first_operational_g) > 0, func.sum(first))).label("first_operational_g"),
             func.sum(results.c.embodied_g).label("embodied_g"),
-            func.count(results.c.mix_id).label("drawn"),
+            func.count(results.c.mix_id).filter(~results.c.cached).label("drawn"),
+            func.count().filter(results.c.cached).label("cached"),
             func.sum(case((pinned, results.c.energy_j), else_=0.0)).label("pinned_energy_j"),
             func.sum(case((pinned, grams), else_=0.0)).label("pinned_g"),
         )
@@ -115,6 +118,7 @@ def l0_sums(connection: Connection, batch_id: str, workload: str) -> tuple[Weigh
         results.c.status_code == 200,
         results.c.level == 0,
         results.c.mix_id.is_not(None),
+        ~results.c.cached,
     )
     number, weight, weight_squared, *rest = connection.execute(query).one()
     both = [
@@ -245,6 +249,7 @@ def recent_use(connection: Connection, tenant: str, model: str, limit: int) -> U
     newest = (
         select(results.c.energy_j, results.c.device_s)
         .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
+        .where(~results.c.cached)
         .order_by(results.c.finished_at.desc())
         .limit(limit)
         .subquery()

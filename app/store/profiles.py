@@ -54,6 +54,7 @@ def measured(
             results.c.finished_at >= now - timedelta(seconds=HALF_LIVES * half_life_s),
             results.c.status_code == 200,
             results.c.mix_id.is_not(None),
+            ~results.c.cached,
         )
         .group_by(results.c.workload, results.c.level)
     )

@@ -41,6 +41,7 @@ class StoredRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredRequest:
+    batch_id: str
     endpoint: str
     body: Mapping[str, Any]
     workload: str
@@ -148,10 +149,11 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[Request, N
 def recently_answered(
     connection: Connection, tenant: str, model: str, limit: int
 ) -> Generator[AnsweredRequest, None, None]:
-    """The newest `limit` requests whose answer is a text, newest first, streamed; close it when not all of them are
-    taken."""
+    """The newest `limit` requests whose answer is a text of their own, newest first, streamed; close it when not all of
+    them are taken."""
     query = (
         select(
+            requests.c.batch_id,
             batches.c.endpoint,
             requests.c.body,
             results.c.workload,
@@ -172,8 +174,12 @@ def recently_answered(
 
 
 def count_answered(connection: Connection, tenant: str, model: str, limit: int) -> int:
-    """How many requests have a text as their answer, counted up to `limit`."""
-    found = select(results.c.batch_id).join(batches, batches.c.id == results.c.batch_id)
+    """How many requests have a text as their answer, and their prompt, counted up to `limit`."""
+    found = (
+        select(results.c.batch_id)
+        .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
+        .join(batches, batches.c.id == results.c.batch_id)
+    )
     some = found.where(*_answered(tenant, model)).limit(limit).subquery()
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
@@ -183,5 +189,7 @@ def _answered(tenant: str, model: str) -> tuple[ColumnElement[bool], ...]:
         results.c.tenant_id == tenant,
         results.c.model == model,
         results.c.status_code == 200,
+        ~results.c.cached,
+        requests.c.body.is_not(None),
         batches.c.endpoint.in_(GENERATING),
     )

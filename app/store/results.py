@@ -67,12 +67,15 @@ class Result:
     operational_g: float
     embodied_g: float
     finished_at: datetime
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | None
+    """None once past its retention."""
     first_intensity_g_per_kwh: float | None = None
     first_operational_g: float | None = None
     """What it was priced with at first, where its hour's figure has changed since."""
     position: int | None = None
     """Ascending from 1 in the order in which the results of the batch were recorded, with gaps; None before that."""
+    cached: bool = False
+    """Whether an earlier answer was given again: it used nothing then."""
 
 
 _COLUMNS = tuple(column.name for column in results.c)
@@ -199,7 +202,7 @@ def fail_unanswered(
 _WHOLE = (
     select(requests.c.custom_id, results, responses.c.body)
     .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
-    .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
+    .outerjoin(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
 )
 
 

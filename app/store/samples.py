@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.domain.attribution import Use
@@ -39,8 +39,8 @@ class Sample:
     """By level, as far as they are there."""
     fingerprint: str | None
     """Of the directives under which they were given; None before the first."""
-    served: Mapping[str, Any]
-    """The body of the answer that was served."""
+    served: Mapping[str, Any] | None
+    """The body of the answer that was served; None once past its retention."""
     served_fingerprint: str
     """Of the directives under which it was served."""
 
@@ -84,7 +84,7 @@ def lease(
         .select_from(taken)
         .join(batches, batches.c.id == taken.c.batch_id)
         .join(results, and_(results.c.batch_id == taken.c.batch_id, results.c.line == taken.c.line))
-        .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
+        .outerjoin(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
         .join(directive_mixes, directive_mixes.c.id == results.c.mix_id)
         .order_by(taken.c.batch_id, taken.c.line)
     )
@@ -283,13 +283,3 @@ def spent(connection: Connection, tenant: str, model: str, since: datetime) -> S
     )
     energy_j, footprint_g = connection.execute(query).one()
     return Spent(energy_j=float(energy_j), footprint_g=float(footprint_g))
-
-
-def forget(connection: Connection, before: datetime) -> int:
-    """Drop what was said in samples that ended before, or whose round did; returns of how many."""
-    closed = select(evaluation_rounds.c.id).where(evaluation_rounds.c.closed_at < before)
-    ended = or_(evaluation_samples.c.state.in_(["judged", "failed"]), evaluation_samples.c.round_id.in_(closed))
-    old = and_(ended, evaluation_samples.c.updated_at < before, evaluation_samples.c.body.is_not(None))
-    # A judge's complaint may cite what it complains of.
-    nothing = {"body": None, "answers": None, "fault": None}
-    return connection.execute(update(evaluation_samples).where(old).values(nothing)).rowcount

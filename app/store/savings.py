@@ -50,6 +50,7 @@ def saved(connection: Connection, tenant: str, model: str, since: datetime) -> S
             results.c.finished_at >= since,
             results.c.status_code == 200,
             results.c.mix_id.is_not(None),
+            ~results.c.cached,
         )
         .group_by(floor_column)
         .order_by(floor_column)

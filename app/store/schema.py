@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.store import accounts, columns, knowledge, outbox, quality, tables
+from app.store import accounts, columns, knowledge, outbox, privacy, quality, tables
 
-TABLES = (tables, knowledge, quality, outbox, accounts)
-"""The modules whose tables `metadata` holds: of work and what it used, of what is known, of quality, of webhooks, and
-of tenants."""
+TABLES = (tables, knowledge, quality, outbox, accounts, privacy)
+"""The modules whose tables `metadata` holds: of work and what it used, of what is known, of quality, of webhooks, of
+tenants, and of privacy."""
 
 metadata = columns.metadata

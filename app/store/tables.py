@@ -97,6 +97,11 @@ batches = Table(
     # Some of them were priced anew since.
     Column("ledger_is_stale", Boolean, nullable=False, server_default="false"),
     CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="paused_has_reason"),
+    # Since when nobody sees it any more: its rows and files are being removed.
+    time("erased_at"),
+    # Since when the texts of its requests, and of its responses, are no longer kept.
+    time("prompts_gone_at"),
+    time("answers_gone_at"),
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),
     CheckConstraint("total >= 0", name="total_not_negative"),
@@ -121,8 +126,8 @@ requests = Table(
     Column("custom_id", Text, nullable=False),
     Column("workload", Text, nullable=False),
     Column("pinned_level", SmallInteger),
-    # json, not jsonb: the text is kept as it came and never searched.
-    Column("body", JSON, nullable=False),
+    # json, not jsonb: the text is kept as it came and never searched. Null once past its retention.
+    Column("body", JSON(none_as_null=True)),
     UniqueConstraint("batch_id", "custom_id"),
     CheckConstraint("line > 0", name="line_positive"),
     CheckConstraint("pinned_level >= 0", name="pinned_level_not_negative"),
@@ -210,6 +215,8 @@ results = Table(
     Column("first_intensity_g_per_kwh", Float),
     Column("first_operational_g", Float),
     time("finished_at", nullable=False),
+    # Given again, not generated: it used nothing, and nothing is to be learned from it.
+    Column("cached", Boolean, nullable=False, server_default="false"),
     ForeignKeyConstraint(["batch_id", "line"], ["requests.batch_id", "requests.line"], ondelete="CASCADE"),
     CheckConstraint("(status_code IS NULL) <> (error_code IS NULL)", name="status_or_error"),
     CheckConstraint("level >= 0", name="level_not_negative"),
@@ -230,6 +237,7 @@ results = Table(
 responses = Table(
     "responses",
     metadata,
+    # Texts alone: they can go, past their retention, and the row of the ledger stays.
     Column("batch_id", Text, primary_key=True),
     Column("line", Integer, primary_key=True),
     tenant(),

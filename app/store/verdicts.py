@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert
 
@@ -207,9 +207,3 @@ def start_afresh(
             created_at=now,
         )
     )
-
-
-def forget_replies(connection: Connection, before: datetime) -> int:
-    """Drop the raw replies of verdicts from before; returns of how many."""
-    old = and_(verdicts.c.created_at < before, verdicts.c.replies.is_not(None))
-    return connection.execute(update(verdicts).where(old).values(replies=None)).rowcount

@@ -29,7 +29,7 @@ MIX_KEYS = {
 OPTION_KEYS = {"energy_j", "device_s", "claimed_gain", "mean_gain", "evidence", "verdicts"}
 LEVEL_KEYS = {
     "workload", "level", "answered", "requests", "prompt_tokens", "completion_tokens", "energy_j", "device_s",
-    "operational_g", "embodied_g", "drawn", "pinned_energy_j", "pinned_g", "intensity_basis",
+    "operational_g", "embodied_g", "drawn", "cached", "pinned_energy_j", "pinned_g", "intensity_basis",
     "first_operational_g",
 }  # fmt: skip
 L0_KEYS = {

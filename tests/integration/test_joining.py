@@ -24,7 +24,8 @@ from tests.support.services import Desks, some_settings
 
 LOCAL = {
     *("home", "database_url", "broker_url", "api_host", "api_port", "flower_port", "api_key", "api_url"),
-    *("judge_key", "webhook_url", "webhook_secret", "webhook_private"),
+    *("judge_key", "webhook_url", "webhook_secret", "webhook_private", "log_format"),
+    *("keep_prompts_s", "keep_answers_s", "keep_samples_s", "keep_verdicts_s", "keep_cache_s", "keep_files_s"),
     *("engine", "engine_url", "engine_key", "engine_dtype", "engine_max_seqs", "tensor_parallel", "engine_args"),
     *(
         "hardware",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from app.domain.completion import Completion, EngineRequest, error_body
 from app.domain.errors import InvalidInput
 from app.domain.judging import Comparison
 from app.ports import Task
-from app.services import deployment, directives, evaluation, quality_report, rounds
+from app.services import deployment, directives, evaluation, quality_report, retention, rounds
 from app.services.stint import FIRST
 from app.store import rounds as stored
 from app.store.database import TENANT
@@ -23,7 +25,9 @@ from tests.support.factories import MODEL, line, store_verdicts
 from tests.support.grid import ScriptedProvider
 from tests.support.judge import ScriptedJudge, takes_the_first
 from tests.support.rounds import HOURS, ended, serve, served
+from tests.support.search import tables_with
 from tests.support.services import Desk, Desks, ScriptedMeter, jsonl
+from workers.judges.chat import ChatJudge
 
 
 @pytest.fixture
@@ -275,7 +279,7 @@ def test_what_a_round_left_unasked_is_forgotten_too(judged: Desk) -> None:
         stored.close(connection, judged.rows("SELECT id FROM evaluation_rounds")[0], judged.clock.now())
     assert judged.rows("SELECT count(body) FROM evaluation_samples WHERE state = 'waiting'")[0] > 0
     judged.clock.advance(days=31)
-    rounds.consider(judged.context)
+    retention.forget(judged.context)
     assert judged.rows("SELECT count(body) + count(answers) + count(fault) FROM evaluation_samples") == [0]
 
 
@@ -314,3 +318,19 @@ def test_ticks_at_once_open_one_round(judged: Desk) -> None:
         said = list(pool.map(lambda _: rounds.consider(judged.context), range(3)))
     assert len(said) == 3
     assert judged.rows("SELECT count(*) FROM evaluation_rounds") == [1]
+
+
+def test_what_a_judge_cites_stays_with_the_sample(judged: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in the round's fault, which everybody sees, in what the tick says, which goes to Flower, or in a log."""
+
+    def refuses(request: EngineRequest) -> Completion | None:
+        said = f"zanzibarquux: {request.body['messages']}"
+        return Completion(key=request.key, status_code=400, body=error_body(said))
+
+    worker = served(judged)
+    with caplog.at_level(logging.DEBUG), closing(EchoEngine(refuses)) as server:
+        judge = ChatJudge(server, name="engine", model=MODEL)
+        said = [ended(judged, worker, [judge]) for _ in range(2)]
+    assert "the judge answered 400" in said[1]
+    assert tables_with(judged.context.database, "zanzibarquux") == {"evaluation_samples.fault"}
+    assert "zanzibarquux" not in caplog.text + "".join(said)

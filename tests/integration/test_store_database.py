@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from app.domain.errors import ConfigurationError, ServiceUnavailable
 from app.store.database import Database
@@ -82,3 +86,35 @@ def test_a_wrong_password_is_not_shown(database_url: str) -> None:
         opened.ping()
     assert "not-the-secret" not in refusal.value.message
     opened.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # A constraint, whose error cites the row, and a value that cannot be read.
+        "INSERT INTO requests (batch_id, line, tenant_id, custom_id, workload) VALUES ('b', -1, 't', :m, 'w')",
+        "SELECT CAST(:m AS integer)",
+        "INSERT INTO retention (tenant_id, kind, keep_s) VALUES ('t', :m, 1)",
+    ],
+)
+def test_errors_do_not_cite_rows(database: Database, statement: str) -> None:
+    with pytest.raises(DBAPIError) as caught, database.transaction() as connection:
+        connection.execute(text(statement), {"m": "zanzibarquux"})
+    said = "".join(traceback.format_exception(caught.value))
+    assert "zanzibarquux" not in said.replace('{"m": "zanzibarquux"}', "")
+    assert type(caught.value.orig).__name__ in said
+
+
+def test_a_copy_does_not_cite_what_it_copied(database: Database) -> None:
+    row = ("t", "prompts", "zanzibar" + "quux")
+
+    def copy() -> None:
+        with database.transaction() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            driver: Any = connection.connection.driver_connection
+            with driver.cursor() as cursor, cursor.copy("COPY retention (tenant_id, kind, keep_s) FROM STDIN") as into:
+                into.write_row(row)
+
+    with pytest.raises(psycopg.DataError) as caught:
+        copy()
+    assert "zanzibarquux" not in "".join(traceback.format_exception(caught.value))

@@ -54,5 +54,10 @@ def sql(url: str, *statements: str) -> list[object]:
 
 def client(valkey: EmbeddedValkey) -> redis.Redis:
     """A plain client of the broker, next to Celery's own."""
-    password, _, rest = valkey.url.removeprefix("redis+socket://:").partition("@")
+    return client_of(valkey.url)
+
+
+def client_of(url: str) -> redis.Redis:
+    """And of the broker at a private server's URL."""
+    password, _, rest = url.removeprefix("redis+socket://:").partition("@")
     return redis.Redis(unix_socket_path=rest.partition("?")[0], password=password, socket_timeout=5)

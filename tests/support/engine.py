@@ -58,3 +58,25 @@ class PatientEngine(EchoEngine):
 def patient(settings: Settings) -> PatientEngine:
     """`SPROUT_ENGINE=tests.support.engine:patient`."""
     return PatientEngine(slots=settings.engine_max_seqs, runs=Path(os.environ[RUNS_VARIABLE]))
+
+
+CITED = "[cited]"
+"""A prompt with this word is what an `IndiscreetEngine` fails at, with the prompt in its error."""
+
+
+class IndiscreetEngine(EchoEngine):
+    """Says in its errors, and in those behind them, what it was asked."""
+
+    async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
+        prompt = prompt_of(request.body)
+        if CITED in prompt.split():
+            try:
+                raise ValueError(prompt)
+            except ValueError as exc:
+                raise RuntimeError(f"cannot answer {prompt}") from exc
+        return await super().answer(request, timeout_s)
+
+
+def indiscreet(settings: Settings) -> IndiscreetEngine:
+    """`SPROUT_ENGINE=tests.support.engine:indiscreet`."""
+    return IndiscreetEngine(slots=settings.engine_max_seqs)

@@ -111,8 +111,7 @@ def _check_address(completions: Sequence[Completion]) -> None:
     for one in completions:
         if one.status_code in NOT_THERE:
             raise JudgeUnavailable(
-                f"The judge cannot be asked: it answered {one.status_code}, {_error(one.body)!r}: check its URL, model "
-                "and key."
+                f"The judge cannot be asked: it answered {one.status_code}: check its URL, model and key."
             )
 
 
@@ -123,7 +122,7 @@ def _refuses_forms(completion: Completion) -> bool:
 def _opinion(comparison: Comparison, completion: Completion) -> Opinion:
     if not completion.succeeded:
         return Opinion(
-            key=comparison.key, fault=f"the judge answered {completion.status_code}: {_error(completion.body)}"
+            key=comparison.key, fault=f"the judge answered {completion.status_code}", cited=_error(completion.body)
         )
     reply = CHAT.answer(completion.body)
     said = Opinion(

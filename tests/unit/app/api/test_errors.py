@@ -15,6 +15,7 @@ from app.domain.errors import (
     JudgeUnavailable,
     OptimizerFailed,
     SproutError,
+    TaskFailed,
 )
 from tests.support.clock import NOON
 
@@ -25,6 +26,7 @@ INTERNAL = {
     IntensityUnavailable,
     JudgeUnavailable,
     OptimizerFailed,
+    TaskFailed,
 }
 """A caller of the API can do nothing about these: 500."""
 
