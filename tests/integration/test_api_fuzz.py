@@ -59,6 +59,13 @@ def test_bodies_of_votes(api: Api, changes: dict[str, Any]) -> None:
     served(api, "POST", "/sprout/v1/votes", content=content, headers={"Content-Type": "application/json"})
 
 
+@fuzz
+@given(changes=st.dictionaries(st.sampled_from(["url", "event_types", "name", "more"]), json_values))
+def test_bodies_of_webhooks(api: Api, changes: dict[str, Any]) -> None:
+    content = json.dumps({"url": "https://a.example/"} | changes).encode()
+    served(api, "POST", "/sprout/v1/webhooks", content=content, headers={"Content-Type": "application/json"})
+
+
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(["\0", "a\0", "../x", "%00"])
 
 
