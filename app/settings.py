@@ -20,6 +20,7 @@ from app.domain.intensity import Basis
 from app.domain.optimizer import QUALITY_WORTH, FloorMode
 from app.domain.policy import CONFIDENCE
 from app.evaluation_settings import EvaluationSettings
+from app.input_settings import InputSettings
 from app.webhook_settings import WebhookSettings
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
@@ -49,7 +50,7 @@ def default_home() -> Path:
     return Path(data).expanduser() / "sprout"
 
 
-class Settings(EvaluationSettings, WebhookSettings):
+class Settings(EvaluationSettings, InputSettings, WebhookSettings):
     """Every field is a variable: `home` is SPROUT_HOME. Lists and objects are written as JSON."""
 
     model_config = SettingsConfigDict(
@@ -64,8 +65,6 @@ class Settings(EvaluationSettings, WebhookSettings):
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower; 0 picks a free one")
     api_key: SecretStr | None = Field(None, description="bearer key the API asks for; needed off loopback")
     api_url: str | None = Field(None, description="API the CLI talks to; unset: the stack of SPROUT_HOME")
-    max_file_bytes: int = Field(2_000_000_000, gt=0, description="largest upload")
-    max_line_bytes: int = Field(1_000_000, gt=0, description="longest line of an input file")
 
     engine: str = Field(
         "vllm",

@@ -32,7 +32,7 @@ import httpx
 import openai
 import psutil
 import psycopg
-from stack import Watch
+from stack import QUIET, Watch
 
 from app.cli import commands
 from app.embedded import tether
@@ -125,7 +125,8 @@ class Site:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         own = {name: value for name, value in os.environ.items() if not name.startswith("SPROUT_")}
-        own |= {**self._urls, "SPROUT_HOME": str(self.home), "SPROUT_MAX_FILE_BYTES": str(4 * 10**9)}
+        limits = {name: QUIET[name] for name in ("SPROUT_MAX_FILE_BYTES", "SPROUT_MAX_REQUESTS")}
+        own |= {**self._urls, **limits, "SPROUT_HOME": str(self.home)}
         settings = Settings(home=self.home, api_port=port)
         for name, command in (
             ("api", commands.api(settings)),
@@ -152,7 +153,7 @@ class Site:
     def clear(self) -> None:
         """Every run finds empty tables and a server that has written everything out."""
         for statement in (
-            "TRUNCATE raw_requests, requests, responses, results, shards",
+            "TRUNCATE raw_requests, requests, responses, results, rejected_lines, shards",
             "DELETE FROM batches",
             "DELETE FROM files",
             "CHECKPOINT",

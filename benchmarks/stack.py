@@ -21,8 +21,14 @@ START_S = 300.0
 PROBE_S = 0.1
 MIB = 2**20
 
-QUIET = {"SPROUT_API_PORT": "0", "SPROUT_FLOWER_PORT": "0", "SPROUT_PERIOD_S": "3600"}
-"""Everything embedded, on free ports."""
+QUIET = {
+    "SPROUT_API_PORT": "0",
+    "SPROUT_FLOWER_PORT": "0",
+    "SPROUT_PERIOD_S": "3600",
+    "SPROUT_MAX_FILE_BYTES": str(4 * 10**9),
+    "SPROUT_MAX_REQUESTS": str(10**7),
+}
+"""Everything embedded, on free ports, and room for large batches."""
 
 
 def environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,8 @@ from app.domain.request import LEVEL_KEY, WORKLOAD_KEY
 from app.settings import load
 
 INTERRUPTED = 130
+SHOWN_FAULTS = 100
+"""Rejected lines that are printed."""
 
 CONTROLS = {"workload": WORKLOAD_KEY, "level": LEVEL_KEY, "schedule": SCHEDULE_KEY, "zones": ZONES_KEY}
 """The metadata by which each option reaches the batch."""
@@ -67,9 +69,8 @@ def run(source: Path, output: Path, window: str, force: bool, **controls: str | 
         except KeyboardInterrupt:
             console.print(f"Batch {batch_id} is kept: the same command goes on with it.")
             sys.exit(INTERRUPTED)
-        status = BatchStatus(ended["status"])
-        if status is BatchStatus.FAILED:
-            show_faults(console, ended, source)
+        show_faults(console, ended, source)
+        if BatchStatus(ended["status"]) is BatchStatus.FAILED:
             sys.exit(1)
         for file_id, target in ((ended["output_file_id"], output), (ended["error_file_id"], errors)):
             if file_id:
@@ -144,11 +145,17 @@ def follow(client: Client, batch_id: str, console: Console) -> Mapping[str, Any]
 
 
 def show_faults(console: Console, ended: Mapping[str, Any], source: Path) -> None:
-    """Why a batch was refused, line by line."""
+    """Why a batch or some of its lines were refused, if any were."""
+    if not ended["errors"]:
+        return
     faults = ended["errors"]["data"]
-    console.print(f"{source} was refused; nothing was run.", highlight=False, markup=False, soft_wrap=True)
-    for fault in faults:
-        console.print(f"  {fault['message']}", highlight=False, markup=False, soft_wrap=True)
+    whole = ended["status"] == BatchStatus.FAILED
+    said = [f"{source} was refused; nothing was run." if whole else f"Lines of {source} were rejected; the others ran."]
+    said += [f"  {fault['message']}" for fault in faults[:SHOWN_FAULTS]]
+    if len(faults) > SHOWN_FAULTS:
+        said.append("  and further lines." if whole else "  and further lines: the errors file has all of them.")
+    for text in said:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _conclude(console: Console, ended: Mapping[str, Any], output: Path, errors: Path) -> None:

@@ -157,7 +157,7 @@ class Pipeline:
             ready = [s for s in waiting if all(key in answers for key, _ in s.requests())]
             waiting = [s for s in waiting if s not in ready]
             further += self._advance(ready, answers)
-            if ended and state["status"] == BatchStatus.FAILED:
+            if ended and state["errors"]:
                 self.faults += [fault["message"] for fault in state["errors"]["data"]]
         self.faults += [f"{summary.document.name}: the batch {batch_id} ended without it." for summary in waiting]
         return further

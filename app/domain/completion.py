@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+REQUEST_TIMEOUT = 408
+TIMED_OUT = "request_timeout"
+"""Status and code of a request that ran longer than it may."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRequest:
@@ -35,6 +39,14 @@ class Completion:
     @property
     def succeeded(self) -> bool:
         return self.status_code == 200
+
+    @property
+    def unanswered(self) -> Mapping[str, Any] | None:
+        """`code` and `message` of the error of a request that was given up without an answer, else None."""
+        error = self.body.get("error")
+        if self.status_code != REQUEST_TIMEOUT or not isinstance(error, Mapping) or error.get("code") != TIMED_OUT:
+            return None
+        return {"code": TIMED_OUT, "message": error.get("message")}
 
 
 def error_body(

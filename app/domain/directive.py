@@ -37,7 +37,9 @@ def parse_level(text: str, *, levels: int, param: str) -> int | None:
     known = [f"L{level}" for level in range(levels)]
     if f"L{name.removeprefix('L')}" in known:
         return int(name.removeprefix("L"))
-    raise InvalidInput(f"{text[:80]!r} is not a level: use auto or one of {', '.join(known)}.", param=param)
+    raise InvalidInput(
+        f"{text[:80]!r} is not a level: use auto or one of {', '.join(known)}.", param=param, code="invalid_level"
+    )
 
 
 def draw_level(probabilities: Sequence[float], *, request_key: str, mix_id: str) -> int:

@@ -47,9 +47,18 @@ class InvalidInput(SproutError):
 class InvalidRequestLine(InvalidInput):
     """A line of the input file cannot be used."""
 
-    def __init__(self, message: str, *, line: int, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        line: int,
+        custom_id: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
         super().__init__(message, param=param, code=code)
         self.line = line
+        self.custom_id = custom_id
 
 
 class ContextExceeded(InvalidInput):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.batch import EVALUATION_KEY
@@ -32,6 +32,8 @@ class RequestDefaults:
     endpoint: str
     model: str | None
     """The model that every line must name: a batch runs on one. None: lines may name any, and several."""
+    known_models: frozenset[str] = frozenset()
+    """Those that are served, or were: a line that names none of them is told so."""
     levels: int
     workload: str = DEFAULT_WORKLOAD
     pinned_level: int | None = None
@@ -60,15 +62,7 @@ def batch_controls(metadata: Mapping[str, str], defaults: RequestDefaults) -> Re
         InvalidInput: an unusable workload name or level.
     """
     workload, pinned, stated = _controls(metadata, defaults, param="metadata")
-    return RequestDefaults(
-        endpoint=defaults.endpoint,
-        model=defaults.model,
-        levels=defaults.levels,
-        max_line_bytes=defaults.max_line_bytes,
-        workload=workload,
-        pinned_level=pinned,
-        level_stated=stated,
-    )
+    return replace(defaults, workload=workload, pinned_level=pinned, level_stated=stated)
 
 
 def parse_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
@@ -98,16 +92,14 @@ def check_entry(
     Raises:
         InvalidRequestLine: as `parse_line`.
     """
+    custom_id = entry.get("custom_id")
     try:
-        custom_id = entry.get("custom_id")
         if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
-            raise InvalidInput(
-                f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
-                param="custom_id",
-                code="missing_required_parameter" if custom_id is None else "invalid_custom_id",
-            )
+            raise _bad_custom_id(is_missing=custom_id is None)
         if entry.get("method") != "POST":
-            raise InvalidInput(f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method")
+            raise InvalidInput(
+                f"'method' must be \"POST\", not {_shown(entry.get('method'))}.", param="method", code="invalid_method"
+            )
         if entry.get("url") != defaults.endpoint:
             raise InvalidInput(
                 f"'url' is {_shown(entry.get('url'))} but this batch is for {defaults.endpoint}: give every line that "
@@ -118,7 +110,7 @@ def check_entry(
         body = _checked_body(entry.get("body"), defaults)
         workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
     except InvalidInput as exc:
-        raise _fault_of_line(exc, line) from exc
+        raise _fault_of_line(exc, line, None if exc.param == "custom_id" else custom_id) from exc
     if pinned is None and not stated and wants_exact_form(body):
         pinned = L0
     return Request(
@@ -126,8 +118,18 @@ def check_entry(
     )
 
 
-def _fault_of_line(exc: InvalidInput, line: int) -> InvalidRequestLine:
-    return InvalidRequestLine(f"Line {line}: {exc.message}", line=line, param=exc.param, code=exc.code)
+def _bad_custom_id(*, is_missing: bool) -> InvalidInput:
+    return InvalidInput(
+        f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters, unique in the file.",
+        param="custom_id",
+        code="missing_required_parameter" if is_missing else "invalid_custom_id",
+    )
+
+
+def _fault_of_line(exc: InvalidInput, line: int, custom_id: str | None = None) -> InvalidRequestLine:
+    return InvalidRequestLine(
+        f"Line {line}: {exc.message}", line=line, custom_id=custom_id, param=exc.param, code=exc.code
+    )
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
@@ -144,9 +146,7 @@ def _json_object(raw: bytes) -> dict[str, Any]:
             code="invalid_json_line",
         ) from exc
     if not isinstance(entry, dict):
-        raise InvalidInput(
-            "the line must be a JSON object with custom_id, method, url and body.", code="invalid_json_line"
-        )
+        raise InvalidInput("the line must be a JSON object with custom_id, method, url and body.", code="invalid_line")
     return entry
 
 
@@ -177,20 +177,26 @@ def _refuse_constant(name: str) -> None:
 
 def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise InvalidInput("'body' must be a JSON object: the parameters of the request.", param="body")
-    _check_model(body.get("model"), defaults.model)
+        raise InvalidInput(
+            "'body' must be a JSON object: the parameters of the request.", param="body", code="invalid_body"
+        )
+    _check_model(body.get("model"), defaults)
     if body.get("stream"):
-        raise InvalidInput("'stream' cannot be used in a batch: remove it.", param="body.stream")
+        raise InvalidInput(
+            "'stream' cannot be used in a batch: remove it.", param="body.stream", code="stream_not_supported"
+        )
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages or not all([isinstance(m, dict) for m in messages]):  # noqa: C419
         raise InvalidInput(
             "'body.messages' must be a list of at least one message, each an object with role and content.",
             param="body.messages",
+            code="invalid_messages",
         )
     return body
 
 
-def _check_model(model: object, expected: str | None) -> None:
+def _check_model(model: object, defaults: RequestDefaults) -> None:
+    expected = defaults.model
     if not isinstance(model, str) or not model:
         hint = f", such as {expected}" if expected else ""
         raise InvalidInput(f"'body.model' is missing: name the model{hint}.", param="model", code="model_not_found")
@@ -200,13 +206,20 @@ def _check_model(model: object, expected: str | None) -> None:
             param="model",
             code="model_not_found",
         )
-    if expected is not None and model != expected:
+    if expected is None or model == expected:
+        return
+    if model not in defaults.known_models:
         raise InvalidInput(
-            f"the model is {_shown(model)} but the first line names {_shown(expected)}: a batch runs on one model, so "
-            "give each its own file.",
+            f"no worker serves the model {_shown(model)}, and this batch runs on {_shown(expected)}: name that one.",
             param="model",
-            code="mismatched_model",
+            code="model_not_found",
         )
+    raise InvalidInput(
+        f"the model is {_shown(model)} but this batch runs on {_shown(expected)}: a batch runs on one model, so give "
+        "each its own file.",
+        param="model",
+        code="mismatched_model",
+    )
 
 
 def named_model(raw: bytes) -> str | None:
@@ -223,12 +236,15 @@ def _metadata(body: Mapping[str, Any]) -> Mapping[str, str]:
     if not metadata:
         return _NO_METADATA
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InvalidInput("'body.metadata' must be an object of texts.", param="body.metadata")
+        raise InvalidInput(
+            "'body.metadata' must be an object of texts.", param="body.metadata", code="invalid_metadata"
+        )
     if EVALUATION_KEY in metadata:
         # Were it passed over, a prompt that is to be private would be judged.
         raise InvalidInput(
             f"{EVALUATION_KEY!r} holds for a whole batch: put it into the batch's metadata.",
             param=f"body.metadata.{EVALUATION_KEY}",
+            code="invalid_metadata",
         )
     return metadata
 

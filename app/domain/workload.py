@@ -21,6 +21,7 @@ def parse_workload(text: str, *, param: str) -> str:
             f"{text[:80]!r} is not a workload name: use 1 to 64 letters, digits, '.', '-' or '_', starting with a "
             "letter or digit.",
             param=param,
+            code="invalid_workload",
         )
     return text
 

@@ -45,17 +45,11 @@ def model_of(settings: Settings, named: str | None) -> str:
     return named if named is not None and knows_models(settings) else settings.home_model
 
 
-def request_defaults(
-    context: Context, endpoint: str, metadata: Mapping[str, str] | None, named: str | None = None
-) -> RequestDefaults:
-    """What a batch's lines take from the batch, whose first line names the model `named`, and from the settings.
-
-    Raises InvalidInput.
-    """
+def request_defaults(context: Context, endpoint: str, metadata: Mapping[str, str] | None) -> RequestDefaults:
+    """What a batch's lines take from the batch and from the settings, their model left open. Raises InvalidInput."""
     settings = context.settings
-    model = named if knows_models(settings) else None
     defaults = RequestDefaults(
-        endpoint=endpoint, model=model, levels=settings.levels, max_line_bytes=settings.max_line_bytes
+        endpoint=endpoint, model=None, levels=settings.levels, max_line_bytes=settings.max_line_bytes
     )
     return batch_controls(metadata or {}, defaults)
 

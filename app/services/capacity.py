@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from app.services.context import Context
 from app.settings import Settings
-from app.store import batches, windows
+from app.store import batches, deployments, windows
 
 SEEN = timedelta(minutes=10)
 """A worker of which no window has come for longer is gone. Real time, in rehearsals too."""
@@ -35,6 +35,11 @@ ASSUMED = Capacity(devices=1.0, idle_w=0.0, is_measured=False)
 def served(connection: Connection, settings: Settings, now: datetime) -> Sequence[str]:
     """The models of the workers that are seen, by name."""
     return windows.models(connection, since=now - SEEN * settings.clock_speed)
+
+
+def known(connection: Connection, settings: Settings) -> frozenset[str]:
+    """The installation's own model and every one that a worker has loaded, whether or not it is there now."""
+    return frozenset((settings.home_model, *deployments.models(connection)))
 
 
 def offered(context: Context) -> Sequence[str]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from datetime import datetime
+from heapq import merge
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus
+from app.domain.completion import error_body
+from app.domain.rejection import Rejection
 from app.domain.workload import floor_of
 from app.services.context import Context
-from app.store import batches, files, results
+from app.store import batches, files, rejections, results
 from app.store.batches import Batch
 from app.store.files import File
 from app.store.results import Result
@@ -57,24 +62,19 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
     model: str | None = None
     with ExitStack() as stack:
         targets = {good: stack.enter_context(context.files.create(ids[good])) for good in ids}
-        for result in stack.enter_context(closing(results.in_line_order(connection, batch.id))):
-            good = result.status_code == 200
-            sizes[good] += targets[good].write(_line(result))
+        for found in _in_line_order(connection, batch.id, stack):
+            if isinstance(found, Rejection):
+                good, entry = False, rejected_line(batch.id, found)
+            else:
+                good, entry = found.status_code == 200, output_line(found)
+                prompt_tokens += found.prompt_tokens
+                completion_tokens += found.completion_tokens
+                model = model or found.model or None
+            sizes[good] += targets[good].write(_line(entry))
             lines[good] += 1
-            prompt_tokens += result.prompt_tokens
-            completion_tokens += result.completion_tokens
-            model = model or result.model or None
     for good, file_id in ids.items():
         if lines[good]:
-            file = File(
-                id=file_id,
-                tenant_id=batch.tenant_id,
-                purpose="batch_output",
-                filename=names[good],
-                bytes=sizes[good],
-                created_at=context.clock.now(),
-            )
-            files.add(connection, file)
+            files.add(connection, _file(batch, file_id, names[good], sizes[good], context.clock.now()))
         else:
             context.files.remove(file_id)
     return {
@@ -85,6 +85,19 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
         "model": model or batch.model,
         "usage": _usage(prompt_tokens, completion_tokens),
     }
+
+
+def _file(batch: Batch, file_id: str, name: str, size: int, now: datetime) -> File:
+    return File(
+        id=file_id, tenant_id=batch.tenant_id, purpose="batch_output", filename=name, bytes=size, created_at=now
+    )
+
+
+def _in_line_order(connection: Connection, batch_id: str, stack: ExitStack) -> Iterator[Result | Rejection]:
+    """Every line of the input, streamed until `stack` ends."""
+    found = stack.enter_context(closing(results.in_line_order(connection, batch_id)))
+    rejected = stack.enter_context(closing(rejections.in_line_order(connection, batch_id)))
+    return merge(found, rejected, key=attrgetter("line"))
 
 
 def _usage(prompt_tokens: int, completion_tokens: int) -> Mapping[str, Any]:
@@ -131,5 +144,19 @@ def output_line(result: Result) -> dict[str, Any]:
     }
 
 
-def _line(result: Result) -> bytes:
-    return msgspec.json.encode(output_line(result)) + b"\n"
+def rejected_line(batch_id: str, rejected: Rejection) -> dict[str, Any]:
+    """A line of an error file, for a line of the input that was never a request: as a server that refuses it."""
+    # No request's id: those have a hyphen there.
+    name = f"{batch_id}.{rejected.line}"
+    body = error_body(rejected.message, param=rejected.param, code=rejected.code)
+    return {
+        "id": f"batch_req_{name}",
+        "custom_id": rejected.custom_id,
+        "response": {"status_code": 400, "request_id": f"req_{name}", "body": body},
+        "error": None,
+        "sprout": {"line": rejected.line},
+    }
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(entry) + b"\n"

@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from app.domain.attribution import Use
-from app.domain.completion import Completion
+from app.domain.completion import TIMED_OUT, Completion
 from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailable
 from app.domain.intensity import Basis, Origin
 from app.domain.shard import is_suspect
@@ -262,6 +262,7 @@ def give_back(context: Context, shard: LeasedShard, *, delay_s: float = 0.0) -> 
 
 def _result(context: Context, shard: LeasedShard, completion: Completion, use: Use, price: Price) -> Result:
     drawn = shard.drawn[completion.key]
+    unanswered = completion.unanswered
     footprint = context.hardware.price(
         energy_j=use.energy_j, device_s=use.device_s, intensity_g_per_kwh=price.intensity_g_per_kwh
     )
@@ -271,8 +272,8 @@ def _result(context: Context, shard: LeasedShard, completion: Completion, use: U
         custom_id=drawn.request.custom_id,
         tenant_id=shard.lease.shard.tenant_id,
         workload=drawn.request.workload,
-        status_code=completion.status_code,
-        error_code=None,
+        status_code=None if unanswered else completion.status_code,
+        error_code=TIMED_OUT if unanswered else None,
         model=context.settings.served_name,
         level=drawn.level,
         probability=drawn.probability,
@@ -284,6 +285,6 @@ def _result(context: Context, shard: LeasedShard, completion: Completion, use: U
         zone=context.settings.zone,
         operational_g=footprint.operational_g,
         embodied_g=footprint.embodied_g,
-        body=completion.body,
+        body=unanswered or completion.body,
         **vars(price),
     )

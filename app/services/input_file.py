@@ -1,21 +1,18 @@
-"""A batch's input file: read once to store its requests, and again only to name what is wrong with it."""
+"""A batch's input file: read once to store its requests, and again only where some of its lines are rejected."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
 
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine
-from app.domain.request import MAX_DEPTH, Request, RequestDefaults, check_entry, depth, named_model, parse_line
+from app.domain.rejection import Rejection, rejection
+from app.domain.request import MAX_DEPTH, Request, RequestDefaults, check_entry, depth, parse_line
 from app.ports import Tokenizer
-
-MAX_ERRORS = 100
-"""Faulty lines that a failed batch reports; the file is read no further."""
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,60 +34,57 @@ class _Line(NamedTuple):
     """Bytes, if they are too many; otherwise 0."""
 
 
-def first_model(path: Path, max_line_bytes: int) -> str | None:
-    """The model that the first line names; it holds for all of them."""
-    with path.open("rb") as file:
-        for raw in iter(lambda: file.readline(max_line_bytes + 2), b""):
-            if raw.strip():
-                return named_model(raw.strip())
-    return None
-
-
 class InputFile:
-    """The requests of an input file, and its faults."""
+    """The requests of an input file, and the lines that are rejected.
+
+    Args:
+        max_requests: lines that it may have, blank ones not counted.
+    """
 
     def __init__(
-        self, file: BinaryIO, defaults: RequestDefaults, tokenizer: Tokenizer | None, *, max_context: int | None
+        self,
+        file: BinaryIO,
+        defaults: RequestDefaults,
+        tokenizer: Tokenizer | None,
+        *,
+        max_context: int | None,
+        max_requests: int,
     ) -> None:
+        self.rejected = 0
+        """Lines that `requests` has left out, once all of those have been taken."""
         self._file = file
         self._defaults = defaults
         self._tokenizer = tokenizer
         self._max_context = max_context
+        self._max_requests = max_requests
+        self._repeated: frozenset[int] = frozenset()
 
     def requests(self) -> Iterator[Request]:
-        """Every request in line order; whether a custom_id comes twice is not looked at.
+        """Every request that can be used, in line order.
+
+        Whether a custom_id comes twice is not looked at before `find_repeated`.
 
         Raises:
-            InvalidRequestLine: at the first line that cannot be used.
+            InvalidInput: the file has too many lines.
         """
-        for line in self._lines():
-            request = self._read(line)
-            self._check_context(request)
-            yield request
+        self.rejected = 0
+        for found in self._read_all():
+            if isinstance(found, Request):
+                yield found
+            else:
+                self.rejected += 1
 
-    def faults(self) -> Sequence[Mapping[str, Any]]:
-        """What is wrong with the first MAX_ERRORS faulty lines, or with the whole file; empty if it can be used."""
-        repeated = self._repeated()
-        first: dict[str, int] = {}
-        found: list[Mapping[str, Any]] = []
-        is_empty = True
-        for line in self._lines():
-            is_empty = False
-            try:
-                request = self._read(line)
-                if hash(request.custom_id) in repeated:
-                    _check_unique(request, first)
-                self._check_context(request)
-            except InvalidRequestLine as exc:
-                found.append(_fault(exc.message, code=exc.code, param=exc.param, line=exc.line))
-                if len(found) == MAX_ERRORS:
-                    break
-        if is_empty:
-            found.append(_fault("The file has no requests: write one JSON object per line.", code="empty_file"))
-        return found
+    def rejections(self) -> Iterator[Rejection]:
+        """The other lines, each with its cause, in line order."""
+        for found in self._read_all():
+            if isinstance(found, InvalidRequestLine):
+                yield rejection(found)
 
-    def _repeated(self) -> frozenset[int]:
-        """Hashes of the custom_ids that come more than once, perhaps with some others': a million ids are not kept."""
+    def find_repeated(self) -> None:
+        """From now on, of the requests with one custom_id only the first is taken.
+
+        Of a million ids no more is kept than eight bytes each, and those that come more than once.
+        """
         hashes = array("q")
         for line in self._lines():
             try:
@@ -98,22 +92,40 @@ class InputFile:
             except InvalidRequestLine:
                 continue
         values, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
-        return frozenset(values[counts > 1].tolist())
+        self._repeated = frozenset(values[counts > 1].tolist())
+
+    def _read_all(self) -> Iterator[Request | InvalidRequestLine]:
+        first: dict[str, int] = {}
+        for line in self._lines():
+            found: Request | InvalidRequestLine
+            try:
+                found = self._read(line)
+                self._check_context(found)
+                # Last: a line that is rejected does not use up its custom_id.
+                if self._repeated and hash(found.custom_id) in self._repeated:
+                    _check_unique(found, first)
+            except InvalidRequestLine as exc:
+                found = exc
+            yield found
 
     def _lines(self) -> Iterator[_Line]:
         """The lines that are not blank, from the start; of one that is too long, just enough is kept."""
         self._file.seek(0)
         limit = self._defaults.max_line_bytes
-        number = 0
+        number, left = 0, self._max_requests
         while raw := self._file.readline(limit + 2):
             number += 1
             line, size = raw, len(raw)
             while not raw.endswith(b"\n") and (raw := self._file.readline(1 << 20)):
                 size += len(raw)
-            if size > len(line):
-                yield _Line(number, line, size)
-            elif text := line.strip():
-                yield _Line(number, text, 0)
+            is_long = size > len(line)
+            text = line if is_long else line.strip()
+            if not text:
+                continue
+            left -= 1
+            if left < 0:
+                raise _too_many(self._max_requests)
+            yield _Line(number, text, size if is_long else 0)
 
     def _read(self, line: _Line) -> Request:
         if line.size:
@@ -131,7 +143,11 @@ class InputFile:
                 check_context(request, self._tokenizer, self._max_context)
             except InvalidInput as exc:
                 raise InvalidRequestLine(
-                    f"Line {request.line}: {exc.message}", line=request.line, param="messages", code=exc.code
+                    f"Line {request.line}: {exc.message}",
+                    line=request.line,
+                    custom_id=request.custom_id,
+                    param="messages",
+                    code=exc.code or "invalid_messages",
                 ) from exc
 
 
@@ -179,10 +195,15 @@ def _check_unique(request: Request, first: dict[str, int]) -> None:
             f"Line {request.line}: the custom_id '{request.custom_id[:80]}' is already used in line {line}: give every "
             "line its own.",
             line=request.line,
+            custom_id=request.custom_id,
             param="custom_id",
             code="duplicate_custom_id",
         )
 
 
-def _fault(message: str, *, code: str | None, param: str | None = None, line: int | None = None) -> Mapping[str, Any]:
-    return {"code": code or "invalid_request", "message": message, "param": param, "line": line}
+def _too_many(most: int) -> InvalidInput:
+    return InvalidInput(
+        f"The file has more than {most} requests: split it into several batches. SPROUT_MAX_REQUESTS sets the limit.",
+        param="input_file_id",
+        code="too_many_tasks",
+    )

@@ -52,6 +52,7 @@ SHARED = (
     "tick_s",
     "resend_s",
     "max_file_bytes",
+    "max_requests",
     "max_line_bytes",
 )
 """Settings of the service."""

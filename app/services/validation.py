@@ -1,35 +1,47 @@
-"""Checking a batch's input file line by line, storing its requests and cutting shards."""
+"""Checking a batch's input file line by line: its requests are stored and cut into shards, the other lines rejected."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any, BinaryIO, NamedTuple
 
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
-from app.domain.errors import Conflict, InvalidInput, InvalidRequestLine, NotFound
+from app.domain.errors import Conflict, InvalidInput, NotFound
+from app.domain.request import RequestDefaults
 from app.domain.shard import Cutter
-from app.services import deferral, directives, discovery
-from app.services.batches import model_of, request_defaults
+from app.services import capacity, deferral, directives, discovery
+from app.services.batches import knows_models, model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
-from app.services.input_file import InputFile, first_model
-from app.store import batches, requests, shards
+from app.services.input_file import InputFile
+from app.store import batches, rejections, requests, shards
 from app.store.batches import Batch
 
 log = logging.getLogger(__name__)
 
+MAX_ERRORS = 1000
+"""Rejected lines that a batch shows among its errors; its error file has all of them."""
+
 Faults = Sequence[Mapping[str, Any]]
+"""`code`, `message`, `param` and `line` of each; the line is None where the whole file is at fault."""
 
 
 class Stored(NamedTuple):
-    """What came of a file without faults."""
+    """What came of a file that has requests."""
 
     cutter: Cutter
     model: str
-    """On which all its requests run."""
+    """On which all of them run."""
+    rejected: int
+    """Lines that are none."""
+    faults: Faults
+    """Of the first of those."""
 
 
 def validate(context: Context, batch_id: str) -> None:
@@ -58,7 +70,13 @@ def _admit(context: Context, connection: Connection, batch: Batch, stored: Store
     shards.add(connection, tenant=batch.tenant_id, batch_id=batch.id, ranges=cutter.ranges, now=now, place=place)
     workloads = {share["workload"] for share in cutter.composition}
     directives.ensure_mixes(context, connection, batch.tenant_id, stored.model, workloads)
-    values = {"total": cutter.requests, "model": stored.model, "composition": cutter.composition}
+    values = {
+        "total": cutter.requests + stored.rejected,
+        "rejected": stored.rejected,
+        "errors": stored.faults or None,
+        "model": stored.model,
+        "composition": cutter.composition,
+    }
     if not batches.move(connection, batch.id, BatchStatus.IN_PROGRESS, now, **values):
         return False
     deferral.plan_open(context, connection)
@@ -66,29 +84,78 @@ def _admit(context: Context, connection: Connection, batch: Batch, stored: Store
 
 
 def _store_requests(context: Context, connection: Connection, batch: Batch) -> Stored | Faults:
-    settings = context.settings
     try:
         path = context.files.path(batch.input_file_id)
-        named = first_model(path, settings.max_line_bytes)
-        defaults = request_defaults(context, batch.endpoint, batch.metadata, named)
+        defaults = request_defaults(context, batch.endpoint, batch.metadata)
     except NotFound as exc:
-        return [{"code": "file_missing", "message": exc.message, "param": "input_file_id", "line": None}]
+        return [_fault(exc.message, code="file_missing", param="input_file_id")]
     except InvalidInput as exc:  # the settings have changed since the batch was accepted
-        return [{"code": "invalid_metadata", "message": exc.message, "param": exc.param, "line": None}]
-    model = model_of(settings, named)
+        return [_fault(exc.message, code="invalid_metadata", param=exc.param)]
+    with path.open("rb") as file:
+        try:
+            model, source = _source(context, connection, file, defaults)
+            cutter = _copy_in(context, connection, batch, model, source)
+        except InvalidInput as exc:  # of the whole file
+            return [_fault(exc.message, code=exc.code, param=exc.param)]
+        if not cutter.requests:
+            shown = [each.fault for each in islice(source.rejections(), MAX_ERRORS)]
+            return shown or [_fault("The file has no requests: write one JSON object per line.", code="empty_file")]
+        rejected = source.rejected
+        if not rejected:
+            return Stored(cutter, model, 0, ())
+        entries = source.rejections()
+        rejections.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+    first = rejections.first(connection, batch.id, MAX_ERRORS)
+    return Stored(cutter, model, rejected, [each.fault for each in first])
+
+
+def _source(
+    context: Context, connection: Connection, file: BinaryIO, defaults: RequestDefaults
+) -> tuple[str, InputFile]:
+    """The model on which the batch runs, and the input file with all that its lines are held against."""
+    settings = context.settings
+    opened = partial(InputFile, file, max_context=settings.max_context, max_requests=settings.max_requests)
+    if knows_models(settings):
+        known = capacity.known(connection, settings)
+        defaults = replace(defaults, model=_first_model(opened(defaults, None), known), known_models=known)
+    model = model_of(settings, defaults.model)
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
+    return model, opened(defaults, tokenizer)
+
+
+def _first_model(source: InputFile, known: frozenset[str]) -> str | None:
+    """The first that a line names which can be used otherwise and which a worker has served; else the first at all.
+
+    So a line that is faulty, or names what nobody serves, does not have all others rejected.
+    """
+    first = None
+    for request in source.requests():
+        named = str(request.body["model"])
+        if named in known:
+            return named
+        first = first or named
+    return first
+
+
+def _copy_in(context: Context, connection: Connection, batch: Batch, model: str, source: InputFile) -> Cutter:
+    """Store the requests that can be used. Raises InvalidInput where the whole file cannot."""
     classes = discovery.newest(context, connection, batch.tenant_id, model)
-    with path.open("rb") as file:
-        source = InputFile(file, defaults, tokenizer, max_context=settings.max_context)
-        cutter = Cutter(settings.shard_size)
-        try:
-            with connection.begin_nested():
-                entries = cutter.passing(discovery.named(source.requests(), classes))
-                requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
-        except (InvalidRequestLine, Conflict):
-            faults = source.faults()
-            if not faults:
-                raise
-            return faults
-        return Stored(cutter, model) if cutter.requests else source.faults()
+
+    def attempt() -> Cutter:
+        cutter = Cutter(context.settings.shard_size)
+        with connection.begin_nested():
+            entries = cutter.passing(discovery.named(source.requests(), classes))
+            requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+        return cutter
+
+    try:
+        return attempt()
+    except Conflict:
+        source.find_repeated()
+        return attempt()
+
+
+def _fault(message: str, *, code: str | None, param: str | None = None) -> Mapping[str, Any]:
+    """What is wrong with the whole file, as `Rejection.fault` says it of one line."""
+    return {"code": code, "message": message, "param": param, "line": None}

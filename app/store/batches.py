@@ -31,12 +31,15 @@ class Batch:
     created_at: datetime
     expires_at: datetime
     model: str | None = None
-    """The one that all of its lines name; None until it is validated."""
+    """The one that all of its requests name; None until it is validated."""
     errors: Sequence[Mapping[str, Any]] | None = None
     metadata: Mapping[str, str] | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     total: int = 0
+    """Lines that are not blank; 0 until it is validated."""
+    rejected: int = 0
+    """How many of them validation has rejected."""
     completed: int | None = None
     failed: int | None = None
     usage: Mapping[str, Any] | None = None
@@ -61,7 +64,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many requests have an answer, and how many ended in an error."""
+    """How many lines have an answer, and how many ended in an error or were rejected."""
 
     completed: int
     failed: int
@@ -132,12 +135,12 @@ def open_models(connection: Connection) -> Sequence[str]:
 
 
 def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Counts]:
-    """Progress per batch: its final counts, or while it runs the sums over its shards."""
+    """Progress per batch: its final counts, or while it runs the sums over its shards and what was rejected."""
     query = (
         select(
             batches.c.id,
             func.coalesce(batches.c.completed, func.sum(shards.c.completed), 0),
-            func.coalesce(batches.c.failed, func.sum(shards.c.failed), 0),
+            func.coalesce(batches.c.failed, func.coalesce(func.sum(shards.c.failed), 0) + batches.c.rejected),
         )
         .outerjoin(shards, shards.c.batch_id == batches.c.id)
         .where(batches.c.id.in_(batch_ids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,6 +33,11 @@ def put(connection: Connection, model: str, found: Deployment, now: datetime) ->
         where=changed,
     )
     return connection.execute(statement.returning(deployments.c.model)).first() is not None
+
+
+def models(connection: Connection) -> Sequence[str]:
+    """Every model that a worker has loaded."""
+    return list(connection.execute(select(deployments.c.model)).scalars())
 
 
 def get(connection: Connection, model: str) -> Deployment | None:

@@ -136,7 +136,7 @@ def _sum(term: ColumnElement[Any]) -> ColumnElement[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class OriginCount:
-    """How many answered requests of a batch were priced with figures on one basis that were had in one way."""
+    """How many requests of a batch ran and were priced with figures on one basis that were had in one way."""
 
     basis: str
     origin: str
@@ -150,7 +150,7 @@ def origins(connection: Connection, batch_id: str) -> Sequence[OriginCount]:
             results.c.intensity_origin.label("origin"),
             func.count().label("requests"),
         )
-        .where(results.c.batch_id == batch_id, results.c.error_code.is_(None))
+        .where(results.c.batch_id == batch_id, results.c.intensity_basis != "")
         .group_by(results.c.intensity_basis, results.c.intensity_origin)
         .order_by(results.c.intensity_basis, results.c.intensity_origin)
     )
@@ -158,10 +158,10 @@ def origins(connection: Connection, batch_id: str) -> Sequence[OriginCount]:
 
 
 def energy_bases(connection: Connection, batch_id: str) -> Sequence[str]:
-    """Those that occur among a batch's answered requests."""
+    """Those that occur among the requests of a batch that ran."""
     query = (
         select(results.c.energy_basis)
-        .where(results.c.batch_id == batch_id, results.c.error_code.is_(None))
+        .where(results.c.batch_id == batch_id, results.c.intensity_basis != "")
         .distinct()
         .order_by(results.c.energy_basis)
     )

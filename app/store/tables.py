@@ -57,6 +57,8 @@ batches = Table(
     Column("output_file_id", Text, ForeignKey("files.id")),
     Column("error_file_id", Text, ForeignKey("files.id")),
     Column("total", Integer, nullable=False, server_default="0"),
+    # How many of them validation has rejected.
+    Column("rejected", Integer, nullable=False, server_default="0"),
     # Final counts; while the batch runs its shards count.
     Column("completed", Integer),
     Column("failed", Integer),
@@ -82,6 +84,7 @@ batches = Table(
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),
     CheckConstraint("total >= 0", name="total_not_negative"),
+    CheckConstraint("rejected >= 0", name="rejected_not_negative"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
     Index(None, "tenant_id", "created_at"),
     Index(
@@ -105,6 +108,20 @@ requests = Table(
     UniqueConstraint("batch_id", "custom_id"),
     CheckConstraint("line > 0", name="line_positive"),
     CheckConstraint("pinned_level >= 0", name="pinned_level_not_negative"),
+)
+
+rejected_lines = Table(
+    "rejected_lines",
+    metadata,
+    Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    tenant(),
+    # Null where the line has none that can be used. It may be another line's too.
+    Column("custom_id", Text),
+    Column("code", Text, nullable=False),
+    Column("param", Text),
+    Column("message", Text, nullable=False),
+    CheckConstraint("line > 0", name="line_positive"),
 )
 
 shards = Table(

@@ -11,7 +11,7 @@ import pytest
 from app.domain.batch import BatchStatus
 from app.domain.errors import Conflict
 from app.ports import Task
-from app.services import deferral, directives, discovery, generation, quotes, reconciliation
+from app.services import deferral, deployment, directives, discovery, generation, quotes, reconciliation
 from app.services.capacity import REMEMBERED, SEEN
 from app.services.intensity import PAST
 from app.store import mixes, profiles
@@ -57,16 +57,41 @@ def test_a_batch_runs_on_the_model_that_its_lines_name(desk: Desk) -> None:
     assert desk.validated(requests(3, MODEL)).model == MODEL
 
 
-def test_a_line_that_names_another_model_is_a_fault_with_its_number(desk: Desk) -> None:
-    batch = desk.validated(requests(2) + requests(1, MODEL))
-    assert (batch.status, batch.model) == (BatchStatus.FAILED, None)
+def named(*models: str) -> bytes:
+    return jsonl({**line(f"r{n}"), "body": {**line()["body"], "model": name}} for n, name in enumerate(models))
+
+
+def test_a_line_that_names_another_model_is_rejected_with_its_number(desk: Desk, other: Desk) -> None:
+    deployment.publish(other.context, "weights")
+    batch = desk.validated(named(OTHER, OTHER, MODEL))
+    assert (batch.status, batch.model, batch.total, batch.rejected) == (BatchStatus.IN_PROGRESS, OTHER, 3, 1)
     assert batch.errors is not None
     (fault,) = batch.errors
     assert (fault["line"], fault["code"], fault["param"]) == (3, "mismatched_model", "model")
     assert fault["message"] == (
-        f'Line 3: the model is "{MODEL}" but the first line names "{OTHER}": a batch runs on one model, so give each '
+        f'Line 3: the model is "{MODEL}" but this batch runs on "{OTHER}": a batch runs on one model, so give each '
         "its own file."
     )
+
+
+def test_first_lines_that_are_faulty_or_name_what_nobody_serves_do_not_decide_for_the_others(
+    desk: Desk, other: Desk
+) -> None:
+    faulty = jsonl([{**line("faulty"), "method": "GET", "body": {"model": OTHER}}])
+    batch = desk.validated(b"{\n" + faulty + named("typo-7b", MODEL, OTHER, MODEL))
+    assert (batch.status, batch.model, batch.rejected) == (BatchStatus.IN_PROGRESS, MODEL, 4)
+    faults = [(fault["line"], fault["code"]) for fault in batch.errors or ()]
+    # No worker has ever served either of them.
+    assert faults == [(1, "invalid_json_line"), (2, "invalid_method"), (3, "model_not_found"), (5, "model_not_found")]
+    deployment.publish(other.context, "weights")
+    batch = desk.validated(named("typo-7b", OTHER, MODEL))
+    assert batch.model == OTHER
+    assert [fault["code"] for fault in batch.errors or ()] == ["model_not_found", "mismatched_model"]
+
+
+def test_lines_that_all_name_what_nobody_serves_wait_on_the_first_model(desk: Desk) -> None:
+    batch = desk.validated(named("typo-7b", "typo-8b", "typo-7b"))
+    assert (batch.status, batch.model, batch.total, batch.rejected) == (BatchStatus.IN_PROGRESS, "typo-7b", 3, 1)
 
 
 def test_prompts_are_only_measured_for_the_model_whose_tokenizer_is_here(desk: Desk) -> None:

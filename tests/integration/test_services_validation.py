@@ -35,32 +35,35 @@ def faults(batch: Batch) -> list[tuple[str, int | None]]:
 
 
 def nothing_is_stored(desk: Desk) -> bool:
+    assert desk.rows("SELECT count(*) FROM rejected_lines") == [0]
     return desk.rows("SELECT count(*) FROM requests") == [0] and desk.rows("SELECT count(*) FROM shards") == [0]
 
 
 FAULTY = {
     "not JSON": (b"{not json}", "invalid_json_line", "write one JSON object per line"),
     "not UTF-8": (b'{"custom_id": "\xff"}', "invalid_json_line", "UTF-8"),
-    "not an object": (b"[1, 2]", "invalid_json_line", "JSON object"),
+    "not an object": (b"[1, 2]", "invalid_line", "JSON object"),
     "two objects": (GOOD + GOOD, "invalid_json_line", "write one JSON object per line"),
     "NaN": (with_body(temperature=float("nan")), "invalid_json_line", "NaN"),
     "no custom_id": (b'{"method": "POST"}', "missing_required_parameter", "'custom_id' must be"),
     "numeric custom_id": (json.dumps({**line(), "custom_id": 7}).encode(), "invalid_custom_id", "'custom_id' must be"),
     "duplicate": (GOOD, "duplicate_custom_id", "already used in line 1: give every line its own"),
-    "wrong method": (json.dumps({**line(), "method": "GET"}).encode(), "invalid_request", '"POST"'),
+    "empty custom_id": (json.dumps({**line(), "custom_id": ""}).encode(), "invalid_custom_id", "1 to 512 printable"),
+    "long custom_id": (json.dumps(line("x" * 513)).encode(), "invalid_custom_id", "1 to 512 printable"),
+    "wrong method": (json.dumps({**line(), "method": "GET"}).encode(), "invalid_method", '"POST"'),
     "wrong url": (
         json.dumps({**line(), "url": "/v1/embeddings"}).encode(),
         "mismatched_url",
         "this batch is for /v1/chat/completions: give every line that url",
     ),
-    "no body": (json.dumps({**line(), "body": None}).encode(), "invalid_request", "'body' must be a JSON object"),
+    "no body": (json.dumps({**line(), "body": None}).encode(), "invalid_body", "'body' must be a JSON object"),
     "no model": (with_body(model=None), "model_not_found", "name the model, such as test-model"),
-    "another model": (with_body(model="gpt-5"), "mismatched_model", 'is "gpt-5" but the first line names "test-model"'),
-    "no messages": (with_body(messages=[]), "invalid_request", "at least one message"),
-    "message without text": (with_body(messages=[{"role": "user"}]), "invalid_request", "must be a string or a list"),
-    "stream": (with_body(stream=True), "invalid_request", "remove it"),
-    "unknown level": (with_body(metadata={"sprout_level": "L9"}), "invalid_request", "use auto or one of L0, L1, L2"),
-    "odd workload": (with_body(metadata={"sprout_workload": "a b"}), "invalid_request", "use 1 to 64 letters"),
+    "unknown model": (with_body(model="gpt-5"), "model_not_found", 'no worker serves the model "gpt-5"'),
+    "no messages": (with_body(messages=[]), "invalid_messages", "at least one message"),
+    "message without text": (with_body(messages=[{"role": "user"}]), "invalid_messages", "must be a string or a list"),
+    "stream": (with_body(stream=True), "stream_not_supported", "remove it"),
+    "unknown level": (with_body(metadata={"sprout_level": "L9"}), "invalid_level", "use auto or one of L0, L1, L2"),
+    "odd workload": (with_body(metadata={"sprout_workload": "a b"}), "invalid_workload", "use 1 to 64 letters"),
     "too long": (long_line(LIMIT + 1), "line_too_long", "shorten the prompt or split it"),
     "far too long": (long_line(3 * LIMIT), "line_too_long", "shorten the prompt or split it"),
     "longer than the context": (
@@ -72,16 +75,26 @@ FAULTY = {
 
 
 @pytest.mark.parametrize(("raw", "code", "remedy"), FAULTY.values(), ids=FAULTY.keys())
-def test_a_faulty_line_fails_the_batch(desk: Desk, raw: bytes, code: str, remedy: str) -> None:
+def test_a_faulty_line_is_rejected_and_the_other_runs(desk: Desk, raw: bytes, code: str, remedy: str) -> None:
     batch = desk.validated(GOOD + b"\n" + raw + b"\n")
-    assert batch.status is BatchStatus.FAILED
-    assert batch.failed_at == desk.clock.now()
+    assert (batch.status, batch.total, batch.rejected) == (BatchStatus.IN_PROGRESS, 2, 1)
     assert faults(batch) == [(code, 2)]
     assert batch.errors
     message = batch.errors[0]["message"]
     assert message.startswith("Line 2: ")
     assert remedy in message
     assert message.endswith(".")
+    assert desk.rows("SELECT line, custom_id FROM requests") == [(1, "good")]
+    assert desk.rows("SELECT line, code, message, tenant_id FROM rejected_lines") == [(2, code, message, TENANT)]
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTY if name not in ("duplicate", "unknown model")])
+def test_a_file_without_a_line_that_can_be_used_fails(desk: Desk, name: str) -> None:
+    raw, code, _ = FAULTY[name]
+    batch = desk.validated(raw + b"\n\n" + raw)
+    assert (batch.status, batch.failed_at) == (BatchStatus.FAILED, desk.clock.now())
+    assert faults(batch) == [(code, 1), (code, 3)]
+    assert (batch.total, batch.rejected) == (0, 0)
     assert nothing_is_stored(desk)
     assert desk.dispatcher.arguments(Task.GENERATE) == []
 
@@ -95,33 +108,65 @@ def test_a_file_of_blank_lines_has_no_requests(desk: Desk, content: bytes) -> No
     assert "write one JSON object per line" in batch.errors[0]["message"]
 
 
-def test_every_faulty_line_of_a_mixed_file_is_reported(desk: Desk) -> None:
+def test_lines_around_faulty_ones_keep_their_numbers(desks: Desks) -> None:
+    desk = desks.desk(shard_size=2)
     content = [
-        GOOD,
         b"{",
+        GOOD,
         b"",
         json.dumps(line("other")).encode(),
         GOOD,
         with_body(model="gpt-5"),
         long_line(LIMIT + 9),
+        json.dumps(line("third")).encode(),
     ]
     batch = desk.validated(b"\n".join(content))
     assert faults(batch) == [
-        ("invalid_json_line", 2),
+        ("invalid_json_line", 1),
         ("duplicate_custom_id", 5),
-        ("mismatched_model", 6),
+        ("model_not_found", 6),
         ("line_too_long", 7),
     ]
-    assert nothing_is_stored(desk)
-    assert batch.total == 0
+    assert desk.rows("SELECT line, custom_id FROM requests ORDER BY line") == [(2, "good"), (4, "other"), (8, "third")]
+    assert desk.rows("SELECT first_line, last_line, requests FROM shards ORDER BY first_line") == [(2, 4, 2), (8, 8, 1)]
+    assert (batch.total, batch.rejected) == (7, 4)
+    assert sum(kind["requests"] for kind in batch.composition) == 3
 
 
 @pytest.mark.parametrize(
     "raw", [b"{", b"x" * 5000, b"x" * 5000 + b"\n{"], ids=["broken lines", "long lines", "both in turn"]
 )
-def test_at_most_a_hundred_faults_are_reported(desks: Desks, raw: bytes) -> None:
-    batch = desks.desk(max_line_bytes=4000).validated((raw + b"\n") * 150)
-    assert [number for _, number in faults(batch)] == list(range(1, 101))
+@pytest.mark.parametrize("last", [b"", GOOD], ids=["none to run", "one to run"])
+def test_a_thousand_faults_are_shown_and_all_are_kept(desks: Desks, raw: bytes, last: bytes) -> None:
+    desk = desks.desk(max_line_bytes=4000)
+    batch = desk.validated((raw + b"\n") * 1100 + last)
+    assert [number for _, number in faults(batch)] == list(range(1, 1001))
+    number = 1100 * (raw.count(b"\n") + 1)
+    if last:
+        assert (batch.status, batch.total, batch.rejected) == (BatchStatus.IN_PROGRESS, number + 1, number)
+    assert desk.rows("SELECT count(*) FROM rejected_lines") == [number if last else 0]
+
+
+def test_blanks_longer_than_a_line_may_be_are_blank_only_to_their_end(desks: Desks) -> None:
+    desk = desks.desk(max_line_bytes=1000)
+    batch = desk.validated(b" " * 5000 + GOOD + b"\n" + GOOD + b"\n" + b" " * 900 + b"\n")
+    assert faults(batch) == [("line_too_long", 1)]
+    assert batch.total == 2
+
+
+@pytest.mark.parametrize("excess", [b"{", GOOD], ids=["faulty", "good"])
+def test_more_lines_than_allowed_fail_the_batch_and_leave_nothing(desks: Desks, excess: bytes) -> None:
+    desk = desks.desk(max_requests=3)
+    content = jsonl([line("a"), line("b")]) + b"\n\n{\n\n"
+    assert desk.validated(content).status is BatchStatus.IN_PROGRESS
+    before = desk.rows("SELECT count(*) FROM requests")
+    batch = desk.validated(content + excess)
+    assert (batch.status, batch.total, faults(batch)) == (BatchStatus.FAILED, 0, [("too_many_tasks", None)])
+    assert batch.errors
+    assert batch.errors[0]["message"] == (
+        "The file has more than 3 requests: split it into several batches. SPROUT_MAX_REQUESTS sets the limit."
+    )
+    assert desk.rows("SELECT count(*) FROM requests") == before
 
 
 def test_a_line_of_the_longest_length_is_taken(desks: Desks) -> None:
@@ -244,8 +289,11 @@ def test_every_workload_of_a_batch_has_a_mix(desk: Desk) -> None:
 
 def test_a_cap_on_the_context_counts(desks: Desks) -> None:
     desk = desks.desk(max_context=100)
-    batch = desk.validated(jsonl([line("short", text="word " * 90), line("long", text="word " * 100)]))
-    assert faults(batch) == [("context_length_exceeded", 2)]
+    batch = desk.validated(jsonl([line("same", text="word " * 100), line("same", text="word " * 90), line("same")]))
+    # What is too long to run does not use up its custom_id.
+    assert faults(batch) == [("context_length_exceeded", 1), ("duplicate_custom_id", 3)]
+    assert desk.rows("SELECT line, custom_id FROM requests") == [(2, "same")]
+    assert desk.rows("SELECT line, custom_id FROM rejected_lines ORDER BY line") == [(1, "same"), (3, "same")]
 
 
 def test_prompts_of_a_remote_model_are_not_counted(desks: Desks) -> None:

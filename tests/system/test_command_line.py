@@ -32,20 +32,12 @@ def test_batch_run_answers_every_line_and_shows_what_it_used(vllm_stack: Running
 BAD = {
     "an empty file": ("", "The file is empty: it needs one request per line."),
     "not JSON": ("{nonsense\n", "Line 1: this is not usable JSON"),
-    "a duplicate custom_id": (
-        json.dumps(line("same", "a")) + "\n" + json.dumps(line("same", "b")) + "\n",
-        "Line 2: the custom_id 'same' is already used in line 1: give every line its own.",
-    ),
     "a wrong url": (
         json.dumps({**line("a", "a"), "url": "/v1/nothing"}) + "\n",
         "Line 1: 'url' is \"/v1/nothing\" but this batch is for /v1/chat/completions: give every line that url.",
     ),
     "a line of more than 1 MB": (json.dumps(line("a", "x" * 1_000_000)) + "\n", "Line 1: the line has 1000"),
     "a prompt over the context": (json.dumps(line("a", "word " * 9000)) + "\n", "and the model's context is 8192"),
-    "two models": (
-        json.dumps(line("a", "a")) + "\n" + json.dumps(line("b", "b", model="gpt-9")) + "\n",
-        f'Line 2: the model is "gpt-9" but the first line names "{MODEL}": a batch runs on one model',
-    ),
 }  # fmt: skip
 
 
@@ -61,6 +53,24 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(vllm_stack: RunningStack, tm
     assert sentence in ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_bad_lines_become_errors_and_the_others_run(vllm_stack: RunningStack, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    lines = [line("b", "b", model="gpt-9"), line("same", "a", max_tokens=4), line("same", "b")]
+    write_lines(source, lines)
+
+    ended = vllm_stack.sprout("batch", "run", source, "-o", output)
+
+    assert ended.returncode == 1
+    sentences = [
+        f'Line 1: no worker serves the model "gpt-9", and this batch runs on "{MODEL}": name that one.',
+        "Line 3: the custom_id 'same' is already used in line 2: give every line its own.",
+    ]
+    assert all(sentence in ended.stderr for sentence in sentences)
+    assert [answer["custom_id"] for answer in read_lines(output)] == ["same"]
+    errors = read_lines(tmp_path / "out.errors.jsonl")
+    assert [error["response"]["body"]["error"]["message"] for error in errors] == sentences
 
 
 def test_summarize_keeps_order_and_does_only_what_is_missing(vllm_stack: RunningStack, tmp_path: Path) -> None:

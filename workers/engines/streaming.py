@@ -15,7 +15,7 @@ from concurrent.futures import Future
 import msgspec
 
 from app.domain.attribution import Work
-from app.domain.completion import Completion, EngineRequest, error_body
+from app.domain.completion import REQUEST_TIMEOUT, TIMED_OUT, Completion, EngineRequest, error_body
 from app.domain.errors import EngineFailed
 from workers.engines.slots import Slots
 from workers.engines.tally import Tally, tokens_of, work
@@ -174,7 +174,7 @@ class StreamingEngine(ABC):
         except Exception as exc:
             if isinstance(exc, TimeoutError) and limit.expired():
                 message = f"The request ran longer than {timeout_s:g} s and was stopped: ask for fewer tokens."
-                return refusal(request.key, 408, message, kind="timeout_error", code="request_timeout")
+                return refusal(request.key, REQUEST_TIMEOUT, message, kind="timeout_error", code=TIMED_OUT)
             # Whatever is wrong with one line must not end the others.
             logger.exception("Request %s failed inside the engine.", request.key)
             return refusal(request.key, 500, f"The engine could not answer: {exc!r}.", kind="server_error")

@@ -35,7 +35,9 @@ pytestmark = pytest.mark.usefixtures("own_environment")
 class FakeApi:
     """The API as one batch sees it: it ends with `status`, and its files hold their own ids."""
 
-    def __init__(self, status: str = "completed", *, output: bool = True, errors: bool = False) -> None:
+    def __init__(
+        self, status: str = "completed", *, output: bool = True, errors: bool = False, faulty: bool = False
+    ) -> None:
         self.created: list[bytes] = []
         self.known: list[Mapping[str, Any]] = []
         self._states = iter(["validating", "in_progress", status])
@@ -43,7 +45,7 @@ class FakeApi:
             "output_file_id": "file-output" if output else None,
             "error_file_id": "file-errors" if errors else None,
             "request_counts": {"total": 2, "completed": int(output), "failed": int(errors)},
-            "errors": {"data": [{"message": "Line 1: [bold]it[/bold] is faulty."}]},
+            "errors": {"data": [{"message": "Line 1: [bold]it[/bold] is faulty."}]} if faulty else None,
             "sprout": {"waiting_until": None, "reason": None, "schedule": "asap"},
         }
 
@@ -214,11 +216,20 @@ def test_errors_go_beside_the_answers(
 
 def test_a_refused_file_is_told_line_by_line(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out.jsonl"
-    ended = run(FakeApi("failed", output=False), source, "-o", output, monkeypatch=monkeypatch)
+    ended = run(FakeApi("failed", output=False, faulty=True), source, "-o", output, monkeypatch=monkeypatch)
     assert ended.exit_code == 1
     assert "was refused; nothing was run." in ended.stderr
     assert "Line 1: [bold]it[/bold] is faulty." in ended.stderr
     assert not output.exists()
+
+
+def test_rejected_lines_are_told_beside_the_answers_of_the_others(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ended = run(FakeApi(errors=True, faulty=True), source, "-o", output, monkeypatch=monkeypatch)
+    assert (ended.exit_code, output.exists()) == (1, True)
+    assert f"Lines of {source} were rejected; the others ran.\n  Line 1: [bold]it[/bold] is faulty.\n" in ended.stderr
 
 
 def refused(*arguments: str | Path) -> InvalidInput:
@@ -321,9 +332,21 @@ def test_the_key_of_a_run_is_its_input_its_output_and_its_options(source: Path, 
 def test_faults_are_shown_as_they_are(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=40)
     long = "Line 7: [x] " + "word " * 30
-    show_faults(console, {"errors": {"data": [{"message": long}]}}, tmp_path / "[draft].jsonl")
+    ended = {"status": "failed", "errors": {"data": [{"message": long}]}}
+    show_faults(console, ended, tmp_path / "[draft].jsonl")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.rstrip() for line in lines] == [
         f"{tmp_path}/[draft].jsonl was refused; nothing was run.",
         f"  {long}".rstrip(),
+    ]
+
+
+def test_a_hundred_rejected_lines_are_shown(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO())
+    faults = [{"message": f"Line {number}: it is faulty."} for number in range(1, 102)]
+    show_faults(console, {"status": "completed", "errors": {"data": faults}}, tmp_path / "in.jsonl")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.strip() for line in lines[100:]] == [
+        "Line 100: it is faulty.",
+        "and further lines: the errors file has all of them.",
     ]

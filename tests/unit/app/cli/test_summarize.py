@@ -72,7 +72,7 @@ class FakeClient:
             last = step == self._steps
             yield {
                 "status": self._final if last else "in_progress",
-                "errors": {"data": [{"message": "Line 1: it is faulty."}]},
+                "errors": {"data": [{"message": "Line 1: it is faulty."}]} if self._final == "failed" else None,
             }
 
     def results_since(self, batch_id: str, since: float) -> list[Mapping[str, Any]]:

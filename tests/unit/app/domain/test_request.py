@@ -112,7 +112,7 @@ def test_nesting_up_to_the_limit_is_accepted() -> None:
 def test_a_line_that_is_no_object(entry: Any) -> None:
     fault = refusal(entry)
     assert "must be a JSON object with custom_id, method, url and body" in fault.message
-    assert fault.code == "invalid_json_line"
+    assert (fault.code, fault.custom_id) == ("invalid_line", None)
 
 
 def test_a_line_may_be_as_long_as_the_limit_and_no_longer() -> None:
@@ -167,10 +167,23 @@ def test_a_missing_model_is_asked_for(model: Any) -> None:
 
 
 def test_another_model_than_the_batch_s_is_refused_with_a_remedy() -> None:
-    fault = refusal(line() | {"body": {**line()["body"], "model": "gpt-4o"}})
-    assert f'the model is "gpt-4o" but the first line names "{MODEL}"' in fault.message
+    other = line() | {"body": {**line()["body"], "model": "gpt-4o"}}
+    fault = refusal(other, known_models=frozenset({"gpt-4o"}))
+    assert f'the model is "gpt-4o" but this batch runs on "{MODEL}"' in fault.message
     assert "give each its own file" in fault.message
     assert (fault.param, fault.code) == ("model", "mismatched_model")
+
+
+def test_a_model_that_nobody_serves_is_said_to_be_none() -> None:
+    fault = refusal(line() | {"body": {**line()["body"], "model": "gpt-4o"}}, known_models=frozenset({MODEL}))
+    assert f'no worker serves the model "gpt-4o", and this batch runs on "{MODEL}"' in fault.message
+    assert (fault.param, fault.code) == ("model", "model_not_found")
+
+
+@pytest.mark.parametrize("custom_id", [None, "", "a\0", "a\nb", 7, "x" * (MAX_CUSTOM_ID + 1)])
+def test_a_fault_names_the_custom_id_where_there_is_one(custom_id: Any) -> None:
+    assert refusal(line("mine") | {"method": "GET"}).custom_id == "mine"
+    assert refusal(line("mine") | {"custom_id": custom_id}).custom_id is None
 
 
 @pytest.mark.parametrize("model", ["two\nlines", "\0", "m" * 257])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequestLine
 from app.domain.request import MAX_DEPTH, Request, RequestDefaults, parse_line
+from app.services import input_file as input_file_module
 from app.services.input_file import InputFile, read_line
 from tests.support.factories import ENDPOINT, MODEL, line
 from tests.support.tokenizer import WordTokenizer
@@ -133,24 +134,39 @@ def test_a_usual_line_is_kept_as_it_came() -> None:
 
 
 def input_file(*entries: bytes, tokenizer: WordTokenizer | None = None) -> InputFile:
-    return InputFile(io.BytesIO(b"\n".join(entries)), DEFAULTS, tokenizer, max_context=None)
+    return InputFile(io.BytesIO(b"\n".join(entries)), DEFAULTS, tokenizer, max_context=None, max_requests=5000)
 
 
 def test_custom_ids_that_come_again_are_told_however_far_apart() -> None:
-    entries = [json.dumps(line(f"r{number % 3000}")).encode() for number in range(3003)]
-    found = input_file(*entries).faults()
-    assert [(fault["code"], fault["line"]) for fault in found] == [("duplicate_custom_id", 3001 + n) for n in range(3)]
-    assert "'r1' is already used in line 2" in found[1]["message"]
+    source = input_file(*(json.dumps(line(f"r{number % 3000}")).encode() for number in range(3003)))
+    source.find_repeated()
+    for _ in range(2):
+        found = list(source.rejections())
+        assert [(each.code, each.line) for each in found] == [("duplicate_custom_id", 3001 + n) for n in range(3)]
+        assert "'r1' is already used in line 2" in found[1].message
+        assert found[1].custom_id == "r1"
+        assert [request.line for request in source.requests()] == list(range(1, 3001))
+        assert source.rejected == 3
 
 
 def test_a_line_that_is_faulty_otherwise_does_not_use_its_custom_id() -> None:
     bad, good = json.dumps({**line("a"), "method": "GET"}).encode(), json.dumps(line("a")).encode()
-    assert [fault["line"] for fault in input_file(bad, good).faults()] == [1]
+    source = input_file(bad, good)
+    source.find_repeated()
+    assert [(each.line, each.custom_id) for each in source.rejections()] == [(1, "a")]
+    assert [request.line for request in source.requests()] == [2]
+
+
+def test_a_hash_that_two_custom_ids_share_makes_neither_a_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_file_module, "hash", lambda _: 7, raising=False)
+    source = input_file(*(json.dumps(line(name)).encode() for name in "abcb"))
+    source.find_repeated()
+    assert [request.line for request in source.requests()] == [1, 2, 3]
 
 
 def test_a_file_without_faults_can_be_read_again() -> None:
     source = input_file(json.dumps(line("a")).encode(), b"", json.dumps(line("b")).encode())
-    assert source.faults() == []
+    assert list(source.rejections()) == []
     for _ in range(2):
         assert [(request.line, request.custom_id) for request in source.requests()] == [(1, "a"), (3, "b")]
 
@@ -175,5 +191,8 @@ def test_only_prompts_that_could_be_too_long_are_counted() -> None:
     source = input_file(json.dumps(line("longer", text="word " * 90)).encode(), tokenizer=tokenizer)
     assert len(list(source.requests())) == 1
     assert tokenizer.counted == 1
-    with pytest.raises(InvalidRequestLine, match="103 tokens"):
-        list(input_file(json.dumps(line("long", text="word " * 100)).encode(), tokenizer=tokenizer).requests())
+    source = input_file(json.dumps(line("long", text="word " * 100)).encode(), tokenizer=tokenizer)
+    assert list(source.requests()) == []
+    (found,) = source.rejections()
+    assert "103 tokens" in found.message
+    assert (found.code, found.custom_id) == ("context_length_exceeded", "long")
