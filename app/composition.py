@@ -14,10 +14,10 @@ from app.domain.hardware import CPU_SERVER, of_gpu
 from app.model.identity import identity
 from app.model.locate import locate
 from app.model.tokenizer import HfTokenizer
-from app.ports import Tokenizer
+from app.ports import FileStore, Tokenizer
 from app.services.context import Context, SystemClock
 from app.settings import BUNDLED_MODEL, Settings
-from app.store.blobs import FileStore
+from app.store.blobs import FolderStore, ObjectStore
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,16 @@ def build_context(settings: Settings) -> Context:
     return Context(
         settings=settings if settings.hardware else settings.model_copy(update={"hardware": hardware_here()}),
         database=Database(settings.database_url.get_secret_value()),
-        files=FileStore(settings.home / "files"),
+        files=file_store_of(settings),
         dispatcher=CeleryDispatcher(celery_app(settings)),
         clock=SystemClock(speed=settings.clock_speed, start=settings.clock_start),
         tokenizer=tokenizer_of(settings),
     )
+
+
+def file_store_of(settings: Settings) -> FileStore:
+    """Raises ConfigurationError when SPROUT_FILES_URL is of an unknown kind."""
+    return ObjectStore(settings.files_url) if settings.files_url else FolderStore(settings.home / "files")
 
 
 def hardware_here(gpus: Path = NVIDIA_GPUS) -> str:

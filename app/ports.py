@@ -6,9 +6,10 @@ Every implementation, the fakes in `tests/support` included, passes the port's s
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
@@ -25,6 +26,22 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds, by the same pace, that nobody can set back."""
+        ...
+
+
+class FileStore(Protocol):
+    """The bytes of files, by id. For several threads and processes at once; no file lies whole in memory."""
+
+    def create(self, file_id: str) -> AbstractContextManager[BinaryIO]:
+        """A file to write, which is there, whole and durable, once the block has ended; not at all if it failed."""
+        ...
+
+    def open(self, file_id: str) -> BinaryIO:
+        """A file to read and to seek in. Raises NotFound."""
+        ...
+
+    def remove(self, file_id: str) -> None:
+        """Does nothing where the file is not there."""
         ...
 
 

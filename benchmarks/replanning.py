@@ -30,7 +30,7 @@ from app.services.context import Context
 from app.settings import Settings
 from app.store import batches, files, forecasts, intensity, migrate, profiles, shards, windows
 from app.store.batches import Batch
-from app.store.blobs import FileStore
+from app.store.blobs import FolderStore
 from app.store.database import TENANT, Database
 from app.store.files import File
 from app.store.windows import Window
@@ -151,7 +151,7 @@ def main() -> None:
             context = Context(
                 settings=Settings(),
                 database=database,
-                files=FileStore(Path(folder) / "files"),
+                files=FolderStore(Path(folder) / "files"),
                 dispatcher=_Silent(),
                 clock=clock,
                 tokenizer=lambda: None,

@@ -24,6 +24,7 @@ def create_batch(context: Services, tenant: Caller, body: CreateBatch) -> Any:
         endpoint=body.endpoint,
         completion_window=body.completion_window,
         metadata=body.metadata,
+        output_expires_after_s=body.output_expires_after.seconds if body.output_expires_after else None,
     )
     return batch_shape(*batches.get(context, tenant, batch.id))
 

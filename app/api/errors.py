@@ -17,12 +17,14 @@ from app.domain.errors import (
     NotFound,
     ServiceUnavailable,
     SproutError,
+    TooLarge,
 )
 
 log = logging.getLogger(__name__)
 
 # OpenAI's own answer to a conflict is 400; its client repeats a 409.
 STATUS: dict[type[SproutError], int] = {
+    TooLarge: 413,
     InvalidInput: 400,
     Conflict: 400,
     NotFound: 404,
@@ -57,7 +59,9 @@ async def _invalid(_: Request, exc: Exception) -> JSONResponse:
 
 async def _http(_: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)
-    return _answer(exc.status_code, str(exc.detail))
+    answer = _answer(exc.status_code, str(exc.detail))
+    answer.headers.update(exc.headers or {})
+    return answer
 
 
 async def _unexpected(_: Request, exc: Exception) -> JSONResponse:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api.access import Caller, Services
+from app.api.content import content_response
 from app.api.shapes import Text, file_shape, list_shape
 from app.api.uploads import FileForm
 from app.services import files
@@ -24,7 +24,7 @@ UPLOADS = anyio.CapacityLimiter(100)
 @router.post("/files")
 async def upload_file(context: Services, tenant: Caller, request: Request) -> Any:
     form = FileForm(request)
-    upload = partial(files.upload, context, tenant, chunks=form.chunks(), names=form.names)
+    upload = partial(files.upload, context, tenant, chunks=form.chunks(), describe=form.described)
     return file_shape(await anyio.to_thread.run_sync(upload, limiter=UPLOADS))
 
 
@@ -35,20 +35,22 @@ def list_files(
     purpose: Text | None = None,
     after: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
 ) -> Any:
-    page, has_more = files.newest(context, tenant, purpose=purpose, after=after, limit=limit)
+    page, has_more = files.page(context, tenant, purpose=purpose, after=after, limit=limit, oldest_first=order == "asc")
     return list_shape([file_shape(file) for file in page], has_more=has_more)
 
 
 @router.get("/files/{file_id}")
 def retrieve_file(context: Services, tenant: Caller, file_id: Text) -> Any:
-    return file_shape(files.content(context, tenant, file_id)[0])
+    return file_shape(files.get(context, tenant, file_id))
 
 
+@router.head("/files/{file_id}/content", include_in_schema=False)
 @router.get("/files/{file_id}/content")
-def file_content(context: Services, tenant: Caller, file_id: Text) -> FileResponse:
-    file, path = files.content(context, tenant, file_id)
-    return FileResponse(path, filename=file.filename, media_type="application/octet-stream")
+def file_content(context: Services, tenant: Caller, request: Request, file_id: Text) -> Response:
+    """The bytes of a file, or the range of them that the header `Range` names."""
+    return content_response(request, *files.content(context, tenant, file_id))
 
 
 @router.delete("/files/{file_id}")

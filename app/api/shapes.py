@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from app.domain.batch import BatchStatus
 from app.domain.blind import Choice
 from app.store.batches import Batch, Counts
 from app.store.files import File
@@ -41,6 +42,19 @@ class CastVote(BaseModel):
     choice: Choice
 
 
+class ExpiresAfter(BaseModel):
+    """How long a file is kept."""
+
+    anchor: Literal["created_at"]
+    """Counted from the creation of the file."""
+    seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
+    """From an hour to 30 days."""
+
+    @property
+    def duration(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
+
 class CreateBatch(BaseModel):
     """Body of `POST /v1/batches`."""
 
@@ -48,6 +62,7 @@ class CreateBatch(BaseModel):
     endpoint: str
     completion_window: str
     metadata: dict[str, str] | None = None
+    output_expires_after: ExpiresAfter | None = None
 
 
 def epoch(moment: datetime | None) -> int | None:
@@ -60,7 +75,7 @@ def file_shape(file: File) -> dict[str, Any]:
         "object": "file",
         "bytes": file.bytes,
         "created_at": epoch(file.created_at),
-        "expires_at": None,
+        "expires_at": epoch(file.expires_at),
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
@@ -85,12 +100,15 @@ PLAN_FIELDS = (
 
 
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout`: the schedule, and the newest plan of what is left; null once it has ended."""
+    """OpenAI's fields, and `sprout`: the schedule, and the newest plan of what is left; null once it has ended.
+
+    As OpenAI's, a batch has no `expires_at` before it runs, and its `model` is what processed it, once it has ended.
+    """
     plan = {} if batch.status.is_final else batch.plan or {}
+    has_begun = batch.in_progress_at is not None or batch.status is BatchStatus.EXPIRED
     times = (
         "created_at",
         "in_progress_at",
-        "expires_at",
         "finalizing_at",
         "completed_at",
         "failed_at",
@@ -102,7 +120,7 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
         "id": batch.id,
         "object": "batch",
         "endpoint": batch.endpoint,
-        "model": batch.model,
+        "model": batch.model if batch.status.is_final else None,
         "errors": None if batch.errors is None else {"object": "list", "data": batch.errors},
         "input_file_id": batch.input_file_id,
         "completion_window": batch.completion_window,
@@ -110,11 +128,13 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
         **{name: epoch(getattr(batch, name)) for name in times},
+        "expires_at": epoch(batch.expires_at) if has_begun else None,
         "request_counts": {"total": batch.total, "completed": counts.completed, "failed": counts.failed},
         "usage": batch.usage,
         "metadata": batch.metadata,
         "sprout": {
             "schedule": batch.schedule,
+            "model": batch.model,
             "zones": batch.zones or None,
             **{name: plan.get(name) for name in PLAN_FIELDS},
         },

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 import anyio.from_thread
+from pydantic import ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.shapes import ExpiresAfter
 from app.domain.errors import InvalidInput
+from app.services.files import Described
 
 PIECE_BYTES = 1 << 20
 """As much is taken from the connection at once."""
 MAX_TEXT_BYTES = 1 << 16
 """Longest text field; none that is read has more than a few letters."""
 
+TEXTS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
+"""Fields that are read; others are passed over."""
+
 
 class FileForm:
-    """The fields `file` and `purpose` of a multipart/form-data body, in any order.
+    """The fields `file`, `purpose` and `expires_after` of a multipart/form-data body, in any order.
 
     For a worker thread of the event loop that `request` came from.
 
@@ -59,11 +66,13 @@ class FileForm:
         if self._filename is None:
             raise InvalidInput("The form has no file: send one, with a file name, in the field file.", param="file")
 
-    def names(self) -> tuple[str, str]:
-        """File name and purpose, once all chunks are taken. Raises InvalidInput where no purpose was given."""
-        if "purpose" not in self._texts:
+    def described(self) -> Described:
+        """The other fields, once all chunks are taken. Raises InvalidInput: no purpose, or an unusable time."""
+        texts = {name: _text(bytes(text)) for name, text in self._texts.items()}
+        if "purpose" not in texts:
             raise InvalidInput("The form has no purpose: send the field purpose with the value batch.", param="purpose")
-        return (self._filename or "batch.jsonl").replace("\0", ""), _text(bytes(self._texts["purpose"]))
+        purpose = texts.pop("purpose")
+        return Described((self._filename or "batch.jsonl").replace("\0", ""), purpose, _expires_after(texts))
 
     async def _piece(self) -> bytes:
         parts, size = [], 0
@@ -115,7 +124,7 @@ class FileForm:
                 raise InvalidInput("The form has several files: send one at a time.", param="file")
             self._filename = _text(options[b"filename"])
             self._target = self._waiting
-        elif name == "purpose":
+        elif name in TEXTS:
             self._target = self._texts.setdefault(name, bytearray())
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -123,12 +132,27 @@ class FileForm:
             case list() as chunks:
                 chunks.append(data[start:end])
             case bytearray() as text if len(text) + end - start > MAX_TEXT_BYTES:
-                raise InvalidInput(f"A field has more than {MAX_TEXT_BYTES} bytes of text.", param="purpose")
+                raise InvalidInput(f"A field has more than {MAX_TEXT_BYTES} bytes of text.")
             case bytearray() as text:
                 text += data[start:end]
 
     def _end(self) -> None:
         self._is_whole = True
+
+
+def _expires_after(texts: Mapping[str, str]) -> timedelta | None:
+    if not texts:
+        return None
+    try:
+        return ExpiresAfter.model_validate({_inner(name): text for name, text in texts.items()}).duration
+    except ValidationError as exc:
+        fault = exc.errors()[0]
+        name = f"expires_after.{fault['loc'][0]}"
+        raise InvalidInput(f"Invalid value for '{name}': {fault['msg']}.", param=name) from exc
+
+
+def _inner(name: str) -> str:
+    return name.removeprefix("expires_after[").removesuffix("]")
 
 
 def _text(raw: bytes) -> str:

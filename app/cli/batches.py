@@ -99,5 +99,5 @@ def _zones(zones: Sequence[str] | None) -> str:
     return f", in {' or '.join(zones)} only" if zones else ""
 
 
-def _moment(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+def _moment(seconds: int | None) -> str:
+    return "not known yet" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

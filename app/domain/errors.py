@@ -3,7 +3,8 @@
 SproutError
 ├── InvalidInput            the caller sent something that cannot be used; nothing was stored
 │   ├── InvalidRequestLine  one line of an input file, with its line number
-│   └── ContextExceeded     a prompt is longer than the model's context
+│   ├── ContextExceeded     a prompt is longer than the model's context
+│   └── TooLarge            more bytes than the installation takes at once
 ├── NotFound                no such file, batch, model or document for this tenant
 ├── Conflict                the thing exists but its state forbids the action
 │   ├── AlreadyRunning      another `sprout up` owns this SPROUT_HOME
@@ -63,6 +64,10 @@ class InvalidRequestLine(InvalidInput):
 
 class ContextExceeded(InvalidInput):
     """The prompt is longer than the model's context."""
+
+
+class TooLarge(InvalidInput):
+    """More was sent than is taken at once."""
 
 
 class NotFound(SproutError):

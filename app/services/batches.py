@@ -31,8 +31,8 @@ OWN_PREFIX = "sprout_"
 OWN_KEYS = frozenset({SCHEDULE_KEY, ZONES_KEY, LEVEL_KEY, WORKLOAD_KEY, EVALUATION_KEY, RUN_KEY})
 """Another key that begins so is a slip: it would be ignored, and its batch run otherwise than was meant."""
 
-MAX_METADATA = 16
-"""OpenAI's limits on metadata: 16 pairs, keys of 64 and values of 512 characters."""
+MAX_METADATA, MAX_KEY, MAX_VALUE = 16, 64, 512
+"""OpenAI's limits on metadata: pairs, and characters of a key and of a value."""
 
 
 def knows_models(settings: Settings) -> bool:
@@ -62,18 +62,16 @@ def create(
     endpoint: str,
     completion_window: str,
     metadata: Mapping[str, str] | None,
+    output_expires_after_s: int | None = None,
 ) -> Batch:
-    """Accept a batch for validation.
+    """Accept a batch for validation. Its output and error files are kept for that many seconds, or for ever.
 
     Raises:
         InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
         NotFound: no such input file.
     """
-    _check_endpoint(endpoint)
-    window = parse_completion_window(completion_window)
-    stated = metadata or {}
-    _check_metadata(stated)
-    request_defaults(context, endpoint, metadata)
+    window, stated = parse_completion_window(completion_window), metadata or {}
+    _check(context, endpoint, stated)
     now = context.clock.now()
     batch = Batch(
         id=new_id("batch_"),
@@ -88,18 +86,21 @@ def create(
         sent_at=now,
         schedule=parse_schedule(stated.get(SCHEDULE_KEY, Schedule.ASAP)),
         zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
+        output_expires_after_s=output_expires_after_s,
     )
     with context.database.transaction() as connection:
-        _check_purpose(files.get(connection, tenant, input_file_id))
+        _check_purpose(files.get(connection, tenant, input_file_id, now, keep=True))
         batches.add(connection, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch
 
 
-def _check_endpoint(endpoint: str) -> None:
+def _check(context: Context, endpoint: str, metadata: Mapping[str, str]) -> None:
     if endpoint not in ENDPOINTS:
         known = ", ".join(f"'{name}'" for name in ENDPOINTS)
         raise InvalidInput(f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint")
+    _check_metadata(metadata)
+    request_defaults(context, endpoint, metadata)
 
 
 def _check_purpose(file: File) -> None:
@@ -111,12 +112,14 @@ def _check_purpose(file: File) -> None:
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
-    too_long = [key for key, value in metadata.items() if len(key) > 64 or len(value) > 512 or "\0" in key + value]
-    if len(metadata) > MAX_METADATA or too_long:
+    if len(metadata) > MAX_METADATA:
         raise InvalidInput(
-            f"'metadata' may have {MAX_METADATA} pairs, with keys of at most 64 and values of at most 512 characters.",
+            f"Invalid 'metadata': it may have at most {MAX_METADATA} pairs, and this has {len(metadata)}.",
             param="metadata",
+            code="object_above_max_properties",
         )
+    for key, value in metadata.items():
+        _check_pair(key, value)
     check_evaluation(metadata.get(EVALUATION_KEY, "on"))
     unknown = [key for key in metadata if key.startswith(OWN_PREFIX) and key not in OWN_KEYS]
     if unknown:
@@ -125,6 +128,21 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
             f"{', '.join(sorted(OWN_KEYS))}.",
             param="metadata",
         )
+
+
+def _check_pair(key: str, value: str) -> None:
+    name = f"'metadata.{key[:MAX_KEY]}'"
+    if len(key) > MAX_KEY:
+        fault = f"Invalid key {name}...: it may have at most {MAX_KEY} characters, and this has {len(key)}."
+    elif len(value) > MAX_VALUE:
+        fault = f"Invalid {name}: the value may have at most {MAX_VALUE} characters, and this has {len(value)}."
+    elif "\0" in key + value:
+        fault = f"Invalid {name}: neither key nor value may hold the character NUL."
+    else:
+        return
+    is_long = len(key) > MAX_KEY or len(value) > MAX_VALUE
+    code = "string_above_max_length" if is_long else None
+    raise InvalidInput(fault, param=f"metadata.{key[:MAX_KEY]}", code=code)
 
 
 def get(context: Context, tenant: str, batch_id: str) -> tuple[Batch, Counts]:

@@ -10,9 +10,8 @@ from functools import cached_property
 
 from app.domain.footprint import Hardware
 from app.domain.hardware import CPU_SERVER, DEVICES, Device
-from app.ports import Clock, Dispatcher, Tokenizer
+from app.ports import Clock, Dispatcher, FileStore, Tokenizer
 from app.settings import Settings
-from app.store.blobs import FileStore
 from app.store.database import Database
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import merge
 from operator import attrgetter
 from typing import Any
@@ -72,9 +72,10 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
                 model = model or found.model or None
             sizes[good] += targets[good].write(_line(entry))
             lines[good] += 1
+    now = context.clock.now()
     for good, file_id in ids.items():
         if lines[good]:
-            files.add(connection, _file(batch, file_id, names[good], sizes[good], context.clock.now()))
+            files.add(connection, _file(batch, file_id, names[good], sizes[good], now))
         else:
             context.files.remove(file_id)
     return {
@@ -88,8 +89,15 @@ def _write_files(context: Context, connection: Connection, batch: Batch) -> dict
 
 
 def _file(batch: Batch, file_id: str, name: str, size: int, now: datetime) -> File:
+    kept_s = batch.output_expires_after_s
     return File(
-        id=file_id, tenant_id=batch.tenant_id, purpose="batch_output", filename=name, bytes=size, created_at=now
+        id=file_id,
+        tenant_id=batch.tenant_id,
+        purpose="batch_output",
+        filename=name,
+        bytes=size,
+        created_at=now,
+        expires_at=None if kept_s is None else now + timedelta(seconds=kept_s),
     )
 
 

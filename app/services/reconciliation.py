@@ -1,4 +1,4 @@
-"""Finding lost work: what was never started, whose worker fell silent, or whose time has run out."""
+"""Finding lost work: what was never started, whose worker fell silent, or whose time has run out; files as well."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.domain.batch import BatchStatus
 from app.domain.shard import LOSSES_BEFORE_POISON, AfterLoss, Lines, after_loss
 from app.ports import Task
+from app.services import files
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_shards
 from app.store import batches, requests, results, shards, sharing
@@ -28,6 +29,7 @@ def reconcile(context: Context) -> None:
     _close_ended(context)
     _ring_again(context)
     ring_for_shards(context)
+    files.remove_expired(context)
 
 
 def _recover_lapsed(context: Context) -> None:

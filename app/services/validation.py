@@ -85,26 +85,31 @@ def _admit(context: Context, connection: Connection, batch: Batch, stored: Store
 
 def _store_requests(context: Context, connection: Connection, batch: Batch) -> Stored | Faults:
     try:
-        path = context.files.path(batch.input_file_id)
         defaults = request_defaults(context, batch.endpoint, batch.metadata)
+        opened = context.files.open(batch.input_file_id)
     except NotFound as exc:
         return [_fault(exc.message, code="file_missing", param="input_file_id")]
     except InvalidInput as exc:  # the settings have changed since the batch was accepted
         return [_fault(exc.message, code="invalid_metadata", param=exc.param)]
-    with path.open("rb") as file:
-        try:
-            model, source = _source(context, connection, file, defaults)
-            cutter = _copy_in(context, connection, batch, model, source)
-        except InvalidInput as exc:  # of the whole file
-            return [_fault(exc.message, code=exc.code, param=exc.param)]
-        if not cutter.requests:
-            shown = [each.fault for each in islice(source.rejections(), MAX_ERRORS)]
-            return shown or [_fault("The file has no requests: write one JSON object per line.", code="empty_file")]
-        rejected = source.rejected
-        if not rejected:
-            return Stored(cutter, model, 0, ())
-        entries = source.rejections()
-        rejections.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+    with opened as file:
+        return _store_lines(context, connection, batch, file, defaults)
+
+
+def _store_lines(
+    context: Context, connection: Connection, batch: Batch, file: BinaryIO, defaults: RequestDefaults
+) -> Stored | Faults:
+    try:
+        model, source = _source(context, connection, file, defaults)
+        cutter = _copy_in(context, connection, batch, model, source)
+    except InvalidInput as exc:  # of the whole file
+        return [_fault(exc.message, code=exc.code, param=exc.param)]
+    if not cutter.requests:
+        shown = [each.fault for each in islice(source.rejections(), MAX_ERRORS)]
+        return shown or [_fault("The file has no requests: write one JSON object per line.", code="empty_file")]
+    rejected = source.rejected
+    if not rejected:
+        return Stored(cutter, model, 0, ())
+    rejections.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=source.rejections())
     first = rejections.first(connection, batch.id, MAX_ERRORS)
     return Stored(cutter, model, rejected, [each.fault for each in first])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, tuple_, update
 
 from app.domain.batch import MOVES, BatchStatus, Schedule
 from app.domain.errors import NotFound
@@ -60,6 +60,8 @@ class Batch:
     """The first plan: `app.services.deferral` says what is in it."""
     plan: Mapping[str, Any] | None = None
     """The newest one."""
+    output_expires_after_s: int | None = None
+    """How long its output and error files are kept; None: until somebody removes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,11 @@ def move(connection: Connection, batch_id: str, target: BatchStatus, now: dateti
         connection.execute(select(func.pg_notify(ENDED, batch_id)))
         webhooks.announce(connection, tenant=owner, kind=batch_event(target), data={"id": batch_id}, now=now)
     return owner is not None
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether a batch has not ended, as the index over the open ones has it."""
+    return batches.c.status.not_in([status for status in BatchStatus if status.is_final])
 
 
 def open_models(connection: Connection) -> Sequence[str]:

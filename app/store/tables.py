@@ -36,9 +36,11 @@ files = Table(
     Column("filename", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     time("created_at", nullable=False),
+    time("expires_at"),
     CheckConstraint("bytes >= 0", name="bytes_not_negative"),
     CheckConstraint(one_of("purpose", ("batch", "batch_output")), name="purpose_known"),
     Index(None, "tenant_id", "created_at"),
+    Index("ix_files_expiring", "expires_at", postgresql_where=Column("expires_at").is_not(None)),
 )
 
 batches = Table(
@@ -47,15 +49,16 @@ batches = Table(
     Column("id", Text, primary_key=True),
     tenant(),
     Column("endpoint", Text, nullable=False),
-    Column("input_file_id", Text, ForeignKey("files.id"), nullable=False),
+    # No foreign keys: an ended batch names its files when they have been deleted.
+    Column("input_file_id", Text, nullable=False),
     Column("completion_window", Text, nullable=False),
     Column("status", Text, nullable=False),
     # The one that all of its lines name. Null until it is validated.
     Column("model", Text),
     Column("errors", JSONB),
     Column("metadata", JSONB),
-    Column("output_file_id", Text, ForeignKey("files.id")),
-    Column("error_file_id", Text, ForeignKey("files.id")),
+    Column("output_file_id", Text),
+    Column("error_file_id", Text),
     Column("total", Integer, nullable=False, server_default="0"),
     # How many of them validation has rejected.
     Column("rejected", Integer, nullable=False, server_default="0"),
@@ -81,10 +84,12 @@ batches = Table(
     # The first plan, to be held against what came of it, and the newest one, to say why it waits.
     Column("first_plan", JSONB(none_as_null=True)),
     Column("plan", JSONB(none_as_null=True)),
+    Column("output_expires_after_s", Integer),
     CheckConstraint(one_of("status", BatchStatus), name="status_legal"),
     CheckConstraint(one_of("schedule", Schedule), name="schedule_known"),
     CheckConstraint("total >= 0", name="total_not_negative"),
     CheckConstraint("rejected >= 0", name="rejected_not_negative"),
+    CheckConstraint("output_expires_after_s > 0", name="output_expires_later"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
     Index(None, "tenant_id", "created_at"),
     Index(

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.support.api import LOCAL, Api, error_of
+from tests.support.engine import EchoEngine
 from tests.support.factories import line
 from tests.support.services import Desk, Desks, jsonl
 
@@ -70,6 +71,9 @@ def test_files_are_listed_newest_first(api: Api, desk: Desk) -> None:
     page = api.get(f"/v1/files?limit=2&after={ids[2]}")
     assert ([file["id"] for file in page["data"]], page["has_more"]) == ([ids[1], ids[0]], False)
     assert api.get("/v1/files?purpose=batch_output")["data"] == []
+    assert [file["id"] for file in api.get("/v1/files?order=asc")["data"]] == ids
+    page = api.get(f"/v1/files?order=asc&limit=1&after={ids[0]}")
+    assert ([file["id"] for file in page["data"]], page["has_more"]) == ([ids[1]], True)
 
 
 def test_an_empty_list(api: Api) -> None:
@@ -83,11 +87,99 @@ def test_a_file_can_be_deleted(api: Api, desk: Desk) -> None:
     assert file_id in error_of(api("GET", f"/v1/files/{file_id}"), 404)["message"]
 
 
-def test_a_file_of_a_batch_cannot_be_deleted(api: Api, desk: Desk) -> None:
-    """400 as OpenAI answers: its client repeats a 409."""
+def test_a_file_can_be_deleted_once_its_batch_has_ended(api: Api, desk: Desk) -> None:
+    """400 before, as OpenAI answers: its client repeats a 409."""
     batch = desk.batch(desk.submit(jsonl([line()])))
-    error_of(api("DELETE", f"/v1/files/{batch.input_file_id}"), 400)
+    refusal = error_of(api("DELETE", f"/v1/files/{batch.input_file_id}"), 400)
+    assert "wait for its end, or cancel it" in refusal["message"]
     assert api.get(f"/v1/files/{batch.input_file_id}")["bytes"] > 0
+    desk.work(desk.worker(EchoEngine()))
+    ended = api.get(f"/v1/batches/{batch.id}")
+    for file_id in (ended["input_file_id"], ended["output_file_id"]):
+        assert api("DELETE", f"/v1/files/{file_id}").json()["deleted"]
+        error_of(api("GET", f"/v1/files/{file_id}/content"), 404)
+    assert api.get(f"/v1/batches/{batch.id}") == ended
+    assert desk.stored_files() == set()
+
+
+def test_how_long_a_file_is_kept(api: Api, desk: Desk) -> None:
+    form = {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    sent = api.post("/v1/files", data=form, files={"file": ("x", b"1")})
+    assert sent["expires_at"] == sent["created_at"] + 3600
+    assert api.get("/v1/files")["data"] == [sent]
+    desk.clock.advance(seconds=3600)
+    assert api.get("/v1/files")["data"] == []
+    for method, path in (("GET", ""), ("GET", "/content"), ("HEAD", "/content"), ("DELETE", "")):
+        assert api(method, f"/v1/files/{sent['id']}{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("anchor", "seconds", "param"),
+    [
+        ("created_at", "3599", "seconds"),
+        ("created_at", "2592001", "seconds"),
+        ("created_at", "1e5", "seconds"),
+        ("created_at", "9" * 5000, "seconds"),
+        ("created_at", "", "seconds"),
+        ("created_at", None, "seconds"),
+        ("last_active_at", "3600", "anchor"),
+        (None, "3600", "anchor"),
+    ],
+)
+def test_times_that_no_file_is_kept(api: Api, desk: Desk, anchor: str | None, seconds: str | None, param: str) -> None:
+    form = {"purpose": "batch", "expires_after[anchor]": anchor, "expires_after[seconds]": seconds}
+    form = {name: text for name, text in form.items() if text is not None}
+    error = error_of(api("POST", "/v1/files", data=form, files={"file": ("x", b"1")}), 400)
+    assert error["param"] == f"expires_after.{param}"
+    assert desk.stored_files() == set()
+
+
+@pytest.mark.parametrize(
+    ("asked", "part", "content"),
+    [
+        ("bytes=0-", "0-9", b"0123456789"),
+        ("bytes=2-4", "2-4", b"234"),
+        ("Bytes= 9-9 ", "9-9", b"9"),
+        ("bytes=7-1000", "7-9", b"789"),
+        ("bytes=-3", "7-9", b"789"),
+        ("bytes=-1000", "0-9", b"0123456789"),
+        # What is no range, or several, is answered with the whole.
+        ("bytes=4-2", None, b"0123456789"),
+        ("bytes=0-1,3-4", None, b"0123456789"),
+        ("bytes=-", None, b"0123456789"),
+        ("bytes=x-y", None, b"0123456789"),
+        ("lines=0-1", None, b"0123456789"),
+        (f"bytes=0-{'9' * 5000}", None, b"0123456789"),
+    ],
+)
+def test_a_range_of_the_content(api: Api, asked: str, part: str | None, content: bytes) -> None:
+    path = f"/v1/files/{api.upload(b'0123456789')}/content"
+    response = api("GET", path, headers={"Range": asked})
+    assert (response.status_code, response.content) == (206 if part else 200, content)
+    assert response.headers.get("content-range") == (f"bytes {part}/10" if part else None)
+    assert response.headers["content-length"] == str(len(content))
+    assert response.headers["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=11-12", "bytes=-0"])
+def test_a_range_behind_the_end(api: Api, asked: str) -> None:
+    response = api("GET", f"/v1/files/{api.upload(b'0123456789')}/content", headers={"Range": asked})
+    assert "10 bytes" in error_of(response, 416)["message"]
+    assert response.headers["content-range"] == "bytes */10"
+
+
+def test_the_content_is_asked_for_again(api: Api) -> None:
+    path = f"/v1/files/{api.upload(b'0123456789', filename='größe;.jsonl')}/content"
+    whole = api("GET", path)
+    head = api("HEAD", path, headers={"Range": "bytes=2-4"})
+    assert (head.status_code, head.content, dict(head.headers)) == (200, b"", dict(whole.headers))
+    assert whole.headers["content-disposition"] == "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%3B.jsonl"
+    tag, changed = whole.headers["etag"], whole.headers["last-modified"]
+    for held, status in ((tag, 206), (changed, 206), ('"other"', 200), (f"W/{tag}", 200)):
+        assert api("GET", path, headers={"Range": "bytes=2-4", "If-Range": held}).status_code == status
+    for known, status in ((tag, 304), (f'"other", W/{tag}', 304), ("*", 304), ('"other"', 200)):
+        response = api("GET", path, headers={"If-None-Match": known})
+        assert (response.status_code, response.content) == (status, b"" if status == 304 else b"0123456789")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/content"), ("DELETE", "")])
@@ -116,13 +208,13 @@ def test_an_upload_over_the_limit(desks: Desks) -> None:
     desk = desks.desk(max_file_bytes=1000)
     api = Api(desk.context)
     response = api("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("x", b"1" * 1001)})
-    assert "larger than 1000 bytes" in error_of(response, 400)["message"]
+    assert "larger than 1000 bytes" in error_of(response, 413)["message"]
     assert desk.stored_files() == set()
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x"])
-def test_a_limit_out_of_range(api: Api, query: str) -> None:
-    assert error_of(api("GET", f"/v1/files?{query}"), 400)["param"] == "limit"
+@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x", "order=up", "after=%00"])
+def test_a_list_that_cannot_be_had(api: Api, query: str) -> None:
+    assert error_of(api("GET", f"/v1/files?{query}"), 400)["param"] == query.partition("=")[0]
 
 
 @pytest.mark.parametrize("name", [b"nul\x00.jsonl", b"latin\xff.jsonl", b"\x07bell", b""])
@@ -157,7 +249,7 @@ def test_fields_come_in_any_order(api: Api, parts: tuple[bytes, ...]) -> None:
 
 
 def test_other_fields_are_passed_over(api: Api) -> None:
-    other = PURPOSE.replace(b"purpose", b"expires_after[anchor]") + b"x" * 200_000 + b"\r\n"
+    other = PURPOSE.replace(b"purpose", b"expires_after[more]") + b"x" * 200_000 + b"\r\n"
     another = FILE.replace(b'name="file"', b'name="picture"')
     response = send_form(api, other, PURPOSE, another, FILE, END)
     assert response.json()["bytes"] == 5

@@ -37,6 +37,7 @@ LOCAL = {
         "embodied_g",
         "lifetime_s",
         "shards_in_flight",
+        "files_url",
     ),
     *("intensity_provider", "electricity_maps_token", "watttime_user", "watttime_password", "intensity_url"),
     *("trace_file", "trace_repeats"),

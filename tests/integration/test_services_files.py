@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from app.domain.errors import Conflict, InvalidInput, NotFound, ServiceUnavailable
 from app.services import files
+from app.services.files import Described
+from app.store.blobs import ObjectStore
 from app.store.database import TENANT
+from tests.support.engine import EchoEngine
 from tests.support.factories import line
 from tests.support.services import Desk, Desks, FailingDatabase, jsonl
 
 
 def upload(desk: Desk, *chunks: bytes, purpose: str = "batch") -> files.File:
-    return files.upload(desk.context, TENANT, chunks=chunks, names=lambda: ("in.jsonl", purpose))
+    return files.upload(desk.context, TENANT, chunks=chunks, describe=lambda: Described("in.jsonl", purpose))
 
 
 def nothing_is_left(desk: Desk) -> bool:
@@ -21,19 +25,20 @@ def nothing_is_left(desk: Desk) -> bool:
 
 def test_an_upload_can_be_read_again(desk: Desk) -> None:
     file = upload(desk, b"one\n", b"", b"two\n")
-    found, path = files.content(desk.context, TENANT, file.id)
-    assert found == file
+    found, content = files.content(desk.context, TENANT, file.id)
+    assert found == file == files.get(desk.context, TENANT, file.id)
     assert (found.bytes, found.purpose, found.filename, found.created_at) == (8, "batch", "in.jsonl", desk.clock.now())
-    assert path.read_bytes() == b"one\ntwo\n"
+    with content:
+        assert content.read() == b"one\ntwo\n"
 
 
 def test_the_newest_file_comes_first(desk: Desk) -> None:
     first = upload(desk, b"1")
     desk.clock.advance(seconds=1)
     second = upload(desk, b"2")
-    assert files.newest(desk.context, TENANT, purpose=None, after=None, limit=10) == ([second, first], False)
-    assert files.newest(desk.context, TENANT, purpose="batch", after=None, limit=1) == ([second], True)
-    assert files.newest(desk.context, TENANT, purpose="batch_output", after=None, limit=10) == ([], False)
+    assert files.page(desk.context, TENANT, purpose=None, after=None, limit=10) == ([second, first], False)
+    assert files.page(desk.context, TENANT, purpose="batch", after=None, limit=1) == ([second], True)
+    assert files.page(desk.context, TENANT, purpose="batch_output", after=None, limit=10) == ([], False)
 
 
 @pytest.mark.parametrize("purpose", ["fine-tune", "batch_output", ""])
@@ -66,7 +71,7 @@ def test_an_upload_over_the_limit_is_read_no_further(desks: Desks) -> None:
             yield b"1234"
 
     with pytest.raises(InvalidInput, match="larger than 10 bytes: split") as refusal:
-        files.upload(desk.context, TENANT, chunks=endless(), names=lambda: ("in.jsonl", "batch"))
+        files.upload(desk.context, TENANT, chunks=endless(), describe=lambda: Described("in.jsonl", "batch"))
     assert refusal.value.param == "file"
     assert sum(read) == 12
     assert nothing_is_left(desk)
@@ -78,8 +83,21 @@ def test_an_upload_that_breaks_off_leaves_nothing(desk: Desk) -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        files.upload(desk.context, TENANT, chunks=broken(), names=lambda: ("in.jsonl", "batch"))
+        files.upload(desk.context, TENANT, chunks=broken(), describe=lambda: Described("in.jsonl", "batch"))
     assert nothing_is_left(desk)
+
+
+def test_a_file_is_kept_where_the_settings_say(desks: Desks) -> None:
+    """Everything that reads or writes files does so through the port."""
+    desk = desks.desk()
+    desk = replace(desk, context=replace(desk.context, files=ObjectStore(f"memory://{desks.home}")))
+    batch_id = desk.submit(jsonl([line("a"), line("b", text="[refuse]")]))
+    desk.work(desk.worker(EchoEngine()))
+    batch = desk.batch(batch_id)
+    assert [desk.lines(each)[0]["custom_id"] for each in (batch.output_file_id, batch.error_file_id)] == ["a", "b"]
+    for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+        files.delete(desk.context, TENANT, str(file_id))
+    assert desk.stored_files() == set()
 
 
 def test_bytes_do_not_outlive_a_database_failure(desks: Desks) -> None:
@@ -102,9 +120,9 @@ def test_a_deleted_file_is_gone(desk: Desk) -> None:
         files.delete(desk.context, TENANT, file.id)
 
 
-def test_a_file_of_a_batch_stays(desk: Desk) -> None:
+def test_a_file_of_a_running_batch_stays(desk: Desk) -> None:
     batch = desk.batch(desk.submit(jsonl([line()])))
-    with pytest.raises(Conflict, match=batch.input_file_id):
+    with pytest.raises(Conflict, match=f"{batch.input_file_id}' belongs to a batch that has not ended"):
         files.delete(desk.context, TENANT, batch.input_file_id)
     assert desk.stored_files() == {batch.input_file_id}
     assert desk.rows("SELECT id FROM files") == [batch.input_file_id]
@@ -116,7 +134,7 @@ def test_another_tenant_sees_no_file(desk: Desk) -> None:
         files.content(desk.context, "somebody", file.id)
     with pytest.raises(NotFound):
         files.delete(desk.context, "somebody", file.id)
-    assert files.newest(desk.context, "somebody", purpose=None, after=None, limit=10) == ([], False)
+    assert files.page(desk.context, "somebody", purpose=None, after=None, limit=10) == ([], False)
 
 
 def test_a_file_whose_bytes_were_removed_says_so(desk: Desk) -> None:

@@ -53,7 +53,7 @@ def test_answers_and_errors_go_to_files_of_their_own(desk: Desk, engine: EchoEng
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 6,
     }
-    assert "thrée" in desk.context.files.path(str(ended.output_file_id)).read_text(encoding="utf-8")
+    assert "thrée" in desk.content(ended.output_file_id).decode()
 
 
 def test_files_are_listed_with_their_true_size(desk: Desk, engine: EchoEngine) -> None:
@@ -62,7 +62,7 @@ def test_files_are_listed_with_their_true_size(desk: Desk, engine: EchoEngine) -
     stored = desk.rows("SELECT id, bytes, filename FROM files WHERE purpose = 'batch_output'")
     assert {name for _, _, name in stored} == {f"{batch_id}_output.jsonl", f"{batch_id}_error.jsonl"}
     for file_id, size, _ in stored:
-        assert desk.context.files.path(file_id).stat().st_size == size
+        assert len(desk.content(file_id)) == size
 
 
 @pytest.mark.parametrize("refuse", [False, True])
@@ -168,6 +168,6 @@ def test_every_line_of_a_file_is_one_line(desk: Desk, engine: EchoEngine) -> Non
     text = "a\nb\r\nc\u2028d\u0085e"
     batch = desk.validated(jsonl([line(text=text)]))
     desk.work(desk.worker(engine))
-    content = desk.context.files.path(str(desk.batch(batch.id).output_file_id)).read_bytes()
+    content = desk.content(desk.batch(batch.id).output_file_id)
     assert content.count(b"\n") == 1
     assert json.loads(content)["custom_id"] == "request-1"

@@ -133,8 +133,9 @@ def test_a_batch_says_so_to_its_client_until_a_worker_comes(desk: Desk) -> None:
     api = Api(desk.context)
     batch = desk.validated(requests(1))
     waiting = api.get(f"/v1/batches/{batch.id}")
-    assert (waiting["status"], waiting["model"], waiting["sprout"]["waits_for_worker"]) == ("in_progress", OTHER, True)
-    assert OTHER in waiting["sprout"]["reason"]
+    told = waiting["sprout"]
+    assert (waiting["status"], told["model"], told["waits_for_worker"]) == ("in_progress", OTHER, True)
+    assert OTHER in told["reason"]
     desk.see(model=OTHER)
     deferral.replan(desk.context)
     assert api.get(f"/v1/batches/{batch.id}")["sprout"]["waits_for_worker"] is False

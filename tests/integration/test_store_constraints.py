@@ -257,12 +257,6 @@ def test_verdicts(connection: Connection, constraint: str, changes: dict[str, An
     refused(connection, f"ck_verdicts_{constraint}", lambda: verdicts.add(connection, [verdict]))
 
 
-@pytest.mark.parametrize("column", ["input_file_id", "output_file_id", "error_file_id"])
-def test_a_batch_of_a_file_that_is_not_there(connection: Connection, batch: Batch, column: str) -> None:
-    statement = update(tables.batches).values(**{column: "file-0"})
-    refused(connection, f"fk_batches_{column}", lambda: connection.execute(statement))
-
-
 def test_every_table_with_user_data_carries_its_tenant() -> None:
     of_the_machine = {"windows", "intensity", "forecasts", "installation", "calibrations", "deployments"}
     assert {name for name, table in schema.metadata.tables.items() if "tenant_id" not in table.c} == of_the_machine

@@ -100,6 +100,7 @@ def echo(path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         "model": body.get("model"),
         "choices": choices,
         "usage": usage,
+        "system_fingerprint": None,
     }
 
 

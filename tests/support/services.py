@@ -18,6 +18,7 @@ from app.ports import EnergyBasis, Engine, Meter, Task
 from app.services import batches, files, finalization, generation, validation
 from app.services.accounting import Accountant
 from app.services.context import Context
+from app.services.files import Described
 from app.services.generation import Worker
 from app.services.pace import Pace
 from app.settings import Settings
@@ -26,7 +27,7 @@ from app.store import forecasts as stored_forecasts
 from app.store import intensity as stored_intensity
 from app.store import profiles, windows
 from app.store.batches import Batch
-from app.store.blobs import FileStore
+from app.store.blobs import FolderStore
 from app.store.database import TENANT, Database
 from app.store.files import File
 from tests.support.clock import FakeClock
@@ -88,7 +89,7 @@ class Desk:
     """Those of its workers."""
 
     def upload(self, content: bytes) -> File:
-        return files.upload(self.context, TENANT, chunks=[content], names=lambda: ("in.jsonl", "batch"))
+        return files.upload(self.context, TENANT, chunks=[content], describe=lambda: Described("in.jsonl", "batch"))
 
     def submit(
         self, content: bytes, *, metadata: Mapping[str, str] | None = None, completion_window: str = "24h"
@@ -169,8 +170,13 @@ class Desk:
 
     def lines(self, file_id: str | None) -> Sequence[dict[str, Any]]:
         """The lines of an output or error file."""
+        return [json.loads(line) for line in self.content(file_id).splitlines()]
+
+    def content(self, file_id: str | None) -> bytes:
+        """Of a file, as the file store has it."""
         assert file_id is not None, "there is no such file"
-        return [json.loads(line) for line in self.context.files.path(file_id).read_bytes().splitlines()]
+        with self.context.files.open(file_id) as file:
+            return file.read()
 
     def stored_files(self) -> set[str]:
         """Names of everything in the file store's folder, unfinished files included."""
@@ -192,7 +198,7 @@ class Desks:
         context = Context(
             settings=some_settings(self.home, **settings),
             database=self.database,
-            files=FileStore(self.home / "files"),
+            files=FolderStore(self.home / "files"),
             dispatcher=self.dispatcher,
             clock=self.clock,
             tokenizer=lambda: self.tokenizer,

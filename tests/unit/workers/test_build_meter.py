@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.errors import ConfigurationError
 from app.services.context import Context, SystemClock
-from app.store.blobs import FileStore
+from app.store.blobs import FolderStore
 from app.store.database import Database
 from tests.support.dispatcher import RecordingDispatcher
 from tests.support.engine import EchoEngine
@@ -50,7 +50,7 @@ def context(home: Path, **settings: Any) -> Context:
     return Context(
         settings=some_settings(home, **settings),
         database=Database("postgresql://nowhere"),
-        files=FileStore(home / "files"),
+        files=FolderStore(home / "files"),
         dispatcher=RecordingDispatcher(),
         clock=SystemClock(),
         tokenizer=lambda: None,
