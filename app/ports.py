@@ -53,6 +53,11 @@ class Engine(Protocol):
         """Accelerators (or CPU sockets' worth: 1 on a machine without) that the engine occupies."""
         ...
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """Paths of the endpoints that it answers, as far as it knows; a request for another becomes a 400."""
+        ...
+
     def generate(
         self, requests: Sequence[EngineRequest], *, timeout_s: float, wait_s: float
     ) -> Generator[Sequence[Completion], None, None]:

@@ -78,7 +78,7 @@ def judges() -> Sequence[Judge]:
     found: list[Judge] = [ReferenceJudge()]
     if settings.judge == "engine":
         found.append(ChatJudge(worker().engine, name="engine", model=settings.served_name))
-    if judging.may_send(settings):
+    if any(judging.may_send(settings, tenant) for tenant in settings.judge_tenants):
         found.append(_remote_judge(settings))
     return found
 
@@ -116,6 +116,7 @@ def start(sender: str, instance: Any, **_: object) -> None:
         # Before the engine, which takes long to load: without PostgreSQL nothing would be known of it.
         deployment.publish(context(), engine_identity(settings))
         engine = build_engine(settings)
+        deployment.publish_endpoints(context(), engine.endpoints)
         accountant = Accountant(context(), engine, build_meter(context(), engine), worker=sender)
     except Exception as exc:
         # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.

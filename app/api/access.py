@@ -9,57 +9,101 @@ from fastapi import Depends, HTTPException, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.callers import Callers
+from app.api.scopes import needed
 from app.domain.completion import error_body
+from app.domain.errors import ServiceUnavailable
+from app.domain.tenant import EVERYTHING
+from app.services import keys
 from app.services.context import Context
-from app.settings import Settings
-from app.store.database import TENANT
+from app.services.keys import OWNER
 from app.web.pages import VOTE_PAGE
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 OPEN_PATHS = frozenset({"/healthz"})
 VOTES = "/sprout/v1/votes"
 """What our own page sends to."""
+WRONG_KEY = (
+    "Incorrect API key provided: send one of `sprout keys create`, or the operator's key of SPROUT_API_KEY, as bearer "
+    "token."
+)
 MAX_BODY_BYTES = 1 << 20
 """Longest body of a request that is no upload; also the room for a form around an uploaded file."""
 
 
 class Guard:
-    """ASGI middleware around the whole API.
+    """ASGI middleware around the whole API: lets in whoever has a key with the scope of the route.
 
-    Without a key the API answers on loopback only, and a web page that the user has open must not reach it: neither
+    Without any key the API answers on loopback only, and a web page that the user has open must not reach it: neither
     from its own origin nor under a name that it made point here. Our own page may send votes, and nothing else.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, context: Context) -> None:
         self._app = app
+        settings = context.settings
         self._key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+        self._is_local = settings.api_host in LOOPBACK
         self._max_file_bytes = settings.max_file_bytes
+        self._callers = Callers(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Request(scope))
-        if refusal is not None:
-            status, message = refusal
-            await JSONResponse(error_body(message), status_code=status)(scope, receive, send)
+        try:
+            caller = await self._caller(Request(scope))
+            if caller is not None:
+                _check_scope(caller, scope["method"], scope["path"])
+                scope.setdefault("state", {})["caller"] = caller
+        except _Refused as exc:
+            body = error_body(exc.message, kind=exc.kind, code=exc.code)
+            await JSONResponse(body, status_code=exc.status)(scope, receive, send)
             return
         upload = scope["path"] == "/v1/files"
         limit = MAX_BODY_BYTES + (self._max_file_bytes if upload else 0)
         await self._app(scope, _limited(receive, limit), send)
 
-    def _refusal(self, request: Request) -> tuple[int, str] | None:
-        if self._key is not None:
+    async def _caller(self, request: Request) -> keys.Caller | None:
+        """Who calls; None for the page that holds no data and asks for the key. Raises _Refused."""
+        # Headers arrive as Latin-1, whatever was meant: back to the bytes.
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
+        if self._key is not None and hmac.compare_digest(given, self._key):
+            return OWNER
+        try:
+            is_asked = self._key is not None or not self._is_local or await self._callers.exist()
+            caller = await self._callers.of(given) if is_asked and given else None
+        except ServiceUnavailable as exc:
+            raise _Refused(503, exc.message, kind="server_error") from exc
+        if caller is not None:
+            return caller
+        if is_asked:
             if request.scope["path"] == VOTE_PAGE:
-                # It holds no data, and asks for the key.
                 return None
-            # Headers arrive as Latin-1, whatever was meant: back to the bytes.
-            given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
-            if not hmac.compare_digest(given, self._key):
-                return 401, "Incorrect API key provided: send the key of SPROUT_API_KEY as bearer token."
-        elif _is_foreign(request) or request.url.hostname not in LOOPBACK:
-            return 403, "Without SPROUT_API_KEY the API answers programs on this machine only."
-        return None
+            raise _Refused(401, WRONG_KEY, code="invalid_api_key")
+        if _is_foreign(request) or request.url.hostname not in LOOPBACK:
+            raise _Refused(403, "Without an API key the API answers programs on this machine only.")
+        return OWNER
+
+
+class _Refused(Exception):
+    """A request that goes no further."""
+
+    def __init__(
+        self, status: int, message: str, *, kind: str = "invalid_request_error", code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind, self.code = status, message, kind, code
+
+
+def _check_scope(caller: keys.Caller, method: str, path: str) -> None:
+    """Raises _Refused."""
+    if caller.scopes >= EVERYTHING or path == VOTE_PAGE:
+        return
+    scope = needed(method, path)
+    if scope is None:
+        raise _Refused(404, f"There is no {method} {path} for this API key.")
+    if scope not in caller.scopes:
+        raise _Refused(403, f"This API key lacks the scope '{scope}': ask the operator for one that has it.")
 
 
 def _is_foreign(request: Request) -> bool:
@@ -90,9 +134,10 @@ def get_context(request: Request) -> Context:
     return context
 
 
-def tenant() -> str:
+def tenant(request: Request) -> str:
     """The caller's tenant: whoever passes the guard."""
-    return TENANT
+    caller: keys.Caller = request.state.caller
+    return caller.tenant
 
 
 Caller = Annotated[str, Depends(tenant)]

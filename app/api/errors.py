@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +15,7 @@ from app.domain.errors import (
     Conflict,
     DispatchUnavailable,
     InvalidInput,
+    LimitExceeded,
     NotFound,
     ServiceUnavailable,
     SproutError,
@@ -28,6 +30,7 @@ STATUS: dict[type[SproutError], int] = {
     InvalidInput: 400,
     Conflict: 400,
     NotFound: 404,
+    LimitExceeded: 429,
     DispatchUnavailable: 503,
     ServiceUnavailable: 503,
 }
@@ -38,13 +41,22 @@ def _answer(status: int, message: str, *, param: str | None = None, code: str | 
     return JSONResponse(error_body(message, kind=kind, param=param, code=code), status_code=status)
 
 
+def _limited(status: int, exc: LimitExceeded) -> JSONResponse:
+    wait_s = exc.retry_after_s
+    headers = {} if wait_s is None else {"Retry-After": str(max(math.ceil(wait_s), 1))}
+    kind = "requests" if exc.code == "rate_limit_exceeded" else exc.code
+    return JSONResponse(error_body(exc.message, kind=kind, code=exc.code), status_code=status, headers=headers)
+
+
 async def _sprout_error(_: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, SproutError)
     status = next((code for kind, code in STATUS.items() if isinstance(exc, kind)), 500)
     if status >= 500:
         log.error("%s: %s", type(exc).__name__, exc.message)
-    if isinstance(exc, InvalidInput):
+    if isinstance(exc, InvalidInput | NotFound):
         return _answer(status, exc.message, param=exc.param, code=exc.code)
+    if isinstance(exc, LimitExceeded):
+        return _limited(status, exc)
     return _answer(status, exc.message)
 
 

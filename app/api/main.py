@@ -27,7 +27,7 @@ def create_app(context: Context) -> FastAPI:
     app = FastAPI(title="Sprout", version="0.1.0", lifespan=lifespan)
     app.state.context = context
     app.state.endings = Endings(context.database)
-    app.add_middleware(Guard, settings=context.settings)
+    app.add_middleware(Guard, context=context)
     for module in (files, batches, models, sprout, webhooks, metrics, pages):
         app.include_router(module.router)
     errors.install(app)

@@ -99,23 +99,26 @@ PLAN_FIELDS = (
 """What a batch shows of its newest plan: `app.services.plan_notes.Note` says what they are."""
 
 
+TIMES = (
+    "created_at",
+    "in_progress_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
 def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
-    """OpenAI's fields, and `sprout`: the schedule, and the newest plan of what is left; null once it has ended.
+    """OpenAI's fields, and `sprout`: the schedule; `hold`, why nothing more of it is started for now; and the newest
+    plan of what is left, null once it has ended.
 
     As OpenAI's, a batch has no `expires_at` before it runs, and its `model` is what processed it, once it has ended.
     """
     plan = {} if batch.status.is_final else batch.plan or {}
     has_begun = batch.in_progress_at is not None or batch.status is BatchStatus.EXPIRED
-    times = (
-        "created_at",
-        "in_progress_at",
-        "finalizing_at",
-        "completed_at",
-        "failed_at",
-        "expired_at",
-        "cancelling_at",
-        "cancelled_at",
-    )
     return {
         "id": batch.id,
         "object": "batch",
@@ -127,7 +130,7 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
         "status": batch.status,
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
-        **{name: epoch(getattr(batch, name)) for name in times},
+        **{name: epoch(getattr(batch, name)) for name in TIMES},
         "expires_at": epoch(batch.expires_at) if has_begun else None,
         "request_counts": {"total": batch.total, "completed": counts.completed, "failed": counts.failed},
         "usage": batch.usage,
@@ -136,6 +139,7 @@ def batch_shape(batch: Batch, counts: Counts) -> dict[str, Any]:
             "schedule": batch.schedule,
             "model": batch.model,
             "zones": batch.zones or None,
+            "hold": counts.hold if batch.status is BatchStatus.IN_PROGRESS else None,
             **{name: plan.get(name) for name in PLAN_FIELDS},
         },
     }

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 
 import click
 
+from app.cli.operating import private_database
 from app.domain.errors import ConfigurationError
 from app.embedded import tether
 from app.embedded.home import Home
 from app.embedded.logs import log_path, open_log
-from app.embedded.postgres import EmbeddedPostgres
 from app.services.calibration import LEAST_PHASES, PHASE_S, phases_in, refuse_company
 from app.settings import Settings, load
-from app.store import migrate
 from app.store.database import Database
 
 LEAST_MINUTES = math.ceil(LEAST_PHASES * PHASE_S / 60)
@@ -81,11 +80,5 @@ def _database(settings: Settings, home: Home) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    server = EmbeddedPostgres(home.path)
-    try:
-        url = server.start()
-        with closing(Database(url)) as database:
-            migrate.upgrade(database)
+    with private_database(home) as url:
         yield url
-    finally:
-        server.stop()

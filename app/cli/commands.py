@@ -27,11 +27,6 @@ _CELERY = (sys.executable, "-m", "celery", "-A", "workers")
 
 
 def api(settings: Settings) -> Sequence[str]:
-    """Raises ConfigurationError when the API would be open to the network without a key."""
-    if settings.api_host not in LOOPBACK and settings.api_key is None:
-        raise ConfigurationError(
-            f"SPROUT_API_HOST={settings.api_host} is open to the network: set SPROUT_API_KEY, or use 127.0.0.1."
-        )
     address = ("--host", settings.api_host, "--port", str(settings.api_port))
     return (sys.executable, "-m", "uvicorn", "--factory", "app.api.main:application", *address, "--no-access-log")
 

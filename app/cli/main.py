@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 import click
 
@@ -15,8 +16,11 @@ from app.cli.directives import directives
 from app.cli.evaluations import evaluations
 from app.cli.grid import grid
 from app.cli.joining import join
+from app.cli.keys import keys
+from app.cli.operating import refuse_open_door
 from app.cli.replay import replay
 from app.cli.summarize import summarize
+from app.cli.tenants import tenants
 from app.cli.up import up
 from app.cli.vote import vote
 from app.cli.webhooks import webhooks
@@ -41,7 +45,11 @@ def _become(command: Sequence[str]) -> None:
 @cli.command()
 def api() -> None:
     """Serve the HTTP API."""
-    _become(commands.api(load()))
+    settings = load()
+    if settings.database_url is not None:
+        with closing(Database(settings.database_url.get_secret_value())) as database:
+            refuse_open_door(settings, database)
+    _become(commands.api(settings))
 
 
 @cli.command()
@@ -103,6 +111,8 @@ cli.add_command(webhooks)
 cli.add_command(grid)
 cli.add_command(calibrate)
 cli.add_command(replay)
+cli.add_command(tenants)
+cli.add_command(keys)
 
 
 def main() -> None:

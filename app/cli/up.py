@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import click
 
 from app.cli import commands
+from app.cli.operating import refuse_open_door
 from app.composition import engine_model
 from app.domain.errors import ConfigurationError
 from app.embedded import tether
@@ -57,7 +59,7 @@ def up() -> None:
         environment |= {"SPROUT_API_PORT": str(api_port), "SPROUT_FLOWER_PORT": str(flower_port)}
         password = read_or_create(home.run / "flower-password")
         environment.setdefault("FLOWER_BASIC_AUTH", f"{FLOWER_USER}:{password}")
-        _migrate(environment["SPROUT_DATABASE_URL"] if settings.database_url is None else None, settings)
+        _prepare(environment["SPROUT_DATABASE_URL"], settings)
         children = _children(settings, home, servers, environment, api_port, flower_port)
         home.publish(
             api_url=_url(settings, api_port),
@@ -85,13 +87,11 @@ def _check(settings: Settings) -> None:
         engine_model(settings)
 
 
-def _migrate(private_url: str | None, settings: Settings) -> None:
-    url = private_url or (settings.database_url.get_secret_value() if settings.database_url else "")
-    database = Database(url)
-    try:
+def _prepare(url: str, settings: Settings) -> None:
+    """Raises ConfigurationError when the API would be open to the network."""
+    with closing(Database(url)) as database:
         migrate.upgrade(database)
-    finally:
-        database.close()
+        refuse_open_door(settings, database)
 
 
 def _free_port(settings: Settings, name: str) -> int:

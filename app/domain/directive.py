@@ -1,12 +1,11 @@
-"""Generation directives: their texts, where they stand in a prompt, and how a request draws its level."""
+"""Generation directives: their texts, where they may stand, and how a request draws its level."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 from app.domain.errors import InvalidInput
 
@@ -56,32 +55,3 @@ def draw_level(probabilities: Sequence[float], *, request_key: str, mix_id: str)
 def fingerprint(identity: str, texts: Sequence[str], placement: Placement) -> str:
     """Of all that evidence of quality is about: the weights (`identity`), the directives and where they stand."""
     return hashlib.blake2b(json.dumps([identity, list(texts), placement]).encode(), digest_size=8).hexdigest()
-
-
-def place(body: Mapping[str, Any], text: str, placement: Placement) -> dict[str, Any]:
-    """A copy of a chat body with the directive `text` at its placement; unchanged when `text` is empty."""
-    if not text:
-        return dict(body)
-    messages = [dict(message) for message in body["messages"]]
-    roles = ("system", "developer") if placement is Placement.SYSTEM else ("user",)
-    found = [message for message in messages if message.get("role") in roles]
-    if found:
-        found[-1]["content"] = _append(found[-1].get("content"), text)
-    elif placement is Placement.SYSTEM:
-        messages.insert(0, {"role": "system", "content": text})
-    else:
-        messages.append({"role": "user", "content": text})
-    return {**body, "messages": messages}
-
-
-def _append(content: object, text: str) -> object:
-    if isinstance(content, list):
-        return [*content, {"type": "text", "text": text}]
-    return f"{content}\n\n{text}" if content else text
-
-
-def wants_exact_form(body: Mapping[str, Any]) -> bool:
-    """Whether the answer must have a machine-readable form, which a length directive could break."""
-    response_format = body.get("response_format")
-    structured = isinstance(response_format, Mapping) and response_format.get("type") not in (None, "text")
-    return structured or bool(body.get("tools") or body.get("functions") or body.get("structured_outputs"))

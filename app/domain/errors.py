@@ -6,6 +6,7 @@ SproutError
 │   ├── ContextExceeded     a prompt is longer than the model's context
 │   └── TooLarge            more bytes than the installation takes at once
 ├── NotFound                no such file, batch, model or document for this tenant
+├── LimitExceeded           the tenant has used up what it may use for now
 ├── Conflict                the thing exists but its state forbids the action
 │   ├── AlreadyRunning      another `sprout up` owns this SPROUT_HOME
 │   └── MixedBases          figures on two accounting bases were to be summed
@@ -72,6 +73,22 @@ class TooLarge(InvalidInput):
 
 class NotFound(SproutError):
     """There is no such thing."""
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class LimitExceeded(SproutError):
+    """The tenant has used up what it may use for now."""
+
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        """OpenAI's: `rate_limit_exceeded` or `insufficient_quota`."""
+        self.retry_after_s = retry_after_s
+        """None where nobody knows."""
 
 
 class Conflict(SproutError):

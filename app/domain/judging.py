@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from app.domain.errors import InvalidInput
+from app.domain.text import text_of
 
 PROMPT_VERSION = "1"
 """Of the texts below; stored with every verdict, because another wording is another judge."""
@@ -93,31 +94,12 @@ class Opinion:
     completion_tokens: int = 0
 
 
-def conversation(body: Mapping[str, Any]) -> str:
-    """The messages of a chat body as text; a single one without its role."""
-    messages = [(str(message.get("role")), _text(message.get("content"))) for message in body["messages"]]
-    if len(messages) == 1:
-        return messages[0][1]
-    return "\n\n".join(f"{role}: {text}" for role, text in messages)
-
-
-def answer_text(body: Mapping[str, Any]) -> str:
-    """The first choice of a chat completion as text."""
-    choices = body.get("choices") or [{}]
-    return _text((choices[0].get("message") or {}).get("content"))
-
-
-def _text(content: object) -> str:
-    if isinstance(content, list):
-        text = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    else:
-        text = str(content or "")
-    return storable(text)
-
-
-def storable(text: str) -> str:
-    """Without what JSON can spell, but what can be neither stored nor sent: halves of surrogate pairs, and NUL."""
-    return text.encode(errors="replace").decode().replace("\0", "?")
+def conversation(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The messages of a chat as text; a single one without its role."""
+    said = [(str(message.get("role")), text_of(message.get("content"))) for message in messages]
+    if len(said) == 1:
+        return said[0][1]
+    return "\n\n".join(f"{role}: {text}" for role, text in said)
 
 
 def messages(comparison: Comparison) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from app.domain.endpoints import Endpoint, Message
 from app.domain.profile import Profile, of_floors
 from app.domain.workload import floor_of
 
@@ -25,8 +26,9 @@ CHARACTERS_PER_TOKEN = 4
 class Prompt:
     """What the place of a request in the order depends on."""
 
+    endpoint: Endpoint
     body: Mapping[str, Any]
-    """Of a chat or text completion, without its directive: levels must not part what shares a system prompt."""
+    """Without its directive: levels must not part what shares a system prompt."""
     workload: str
     """Or a stratum of one."""
     level: int
@@ -41,11 +43,11 @@ def longest_first(prompts: Mapping[Key, Prompt], expected_tokens: Mapping[tuple[
     last would run alone at the end. `expected_tokens` are those of an answer per (workload or stratum, level), as
     `expected_tokens` has them.
     """
-    size = {key: _prompt_tokens(prompt.body) for key, prompt in prompts.items()}
+    size = {key: _prompt_tokens(prompt) for key, prompt in prompts.items()}
     rank = {key: (_answer_tokens(prompt, size[key], expected_tokens), size[key]) for key, prompt in prompts.items()}
     groups: dict[str, list[Key]] = {}
     for key, prompt in prompts.items():
-        groups.setdefault(system_prompt(prompt.body), []).append(key)
+        groups.setdefault(system_prompt(prompt.endpoint.messages(prompt.body)), []).append(key)
     inside = [sorted(group, key=lambda key: rank[key], reverse=True) for group in groups.values()]
     return [key for group in sorted(inside, key=lambda group: rank[group[0]], reverse=True) for key in group]
 
@@ -57,10 +59,10 @@ def expected_tokens(profiles: Iterable[Profile]) -> Mapping[tuple[str, int], flo
     return {key: profile.completion_tokens for key, profile in known.items()}
 
 
-def system_prompt(body: Mapping[str, Any]) -> str:
+def system_prompt(messages: Sequence[Message]) -> str:
     """All leading system and developer messages, as one text to compare; empty without any."""
     leading = []
-    for message in _messages(body):
+    for message in messages:
         if message.get("role") not in SYSTEM_ROLES:
             break
         leading.append([message["role"], message.get("content")])
@@ -69,7 +71,7 @@ def system_prompt(body: Mapping[str, Any]) -> str:
 
 def _answer_tokens(prompt: Prompt, prompt_tokens: float, expected: Mapping[tuple[str, int], float]) -> float:
     """By the profile, at most what the request allows; else what it allows; else as much as is asked."""
-    allowed = prompt.body.get("max_completion_tokens") or prompt.body.get("max_tokens")
+    allowed = prompt.endpoint.most_tokens(prompt.body)
     # A number in JSON may be longer than any float.
     limit = float(min(max(allowed, 0), MOST_TOKENS)) if isinstance(allowed, int | float) else None
     mean = expected.get((prompt.workload, prompt.level), expected.get((floor_of(prompt.workload), prompt.level)))
@@ -78,14 +80,15 @@ def _answer_tokens(prompt: Prompt, prompt_tokens: float, expected: Mapping[tuple
     return mean if limit is None else min(mean, limit)
 
 
-def _prompt_tokens(body: Mapping[str, Any]) -> float:
-    characters = sum(len(text) for message in _messages(body) for text in _texts(message.get("content")))
-    return (characters + sum(map(len, _texts(body.get("prompt"))))) / CHARACTERS_PER_TOKEN
-
-
-def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    messages = body.get("messages")
-    return [message for message in messages if isinstance(message, Mapping)] if isinstance(messages, list) else []
+def _prompt_tokens(prompt: Prompt) -> float:
+    tokens = 0.0
+    for read in prompt.endpoint.prompts(prompt.body):
+        if isinstance(read, int):
+            tokens += read
+        else:
+            texts = [read] if isinstance(read, str) else [text for one in read for text in _texts(one.get("content"))]
+            tokens += sum(map(len, texts)) / CHARACTERS_PER_TOKEN
+    return tokens
 
 
 def _texts(content: object) -> Iterable[str]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.batch import EVALUATION_KEY
-from app.domain.directive import L0, parse_level, wants_exact_form
+from app.domain.directive import L0, parse_level
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import InvalidInput, InvalidRequestLine
 from app.domain.workload import DEFAULT_WORKLOAD, parse_workload
 
-ENDPOINTS = ("/v1/chat/completions",)
 MAX_CUSTOM_ID = 512
 MAX_MODEL = 256
 MAX_DEPTH = 100
@@ -30,6 +30,7 @@ class RequestDefaults:
     """What a batch says about all of its lines."""
 
     endpoint: str
+    """A path of `app.domain.endpoints.ENDPOINTS`."""
     model: str | None
     """The model that every line must name: a batch runs on one. None: lines may name any, and several."""
     known_models: frozenset[str] = frozenset()
@@ -111,7 +112,8 @@ def check_entry(
         workload, pinned, stated = _controls(_metadata(body), defaults, param="body.metadata")
     except InvalidInput as exc:
         raise _fault_of_line(exc, line, None if exc.param == "custom_id" else custom_id) from exc
-    if pinned is None and not stated and wants_exact_form(body):
+    endpoint = ENDPOINTS[defaults.endpoint]
+    if not endpoint.takes_directive(body) or (pinned is None and not stated and endpoint.wants_exact_form(body)):
         pinned = L0
     return Request(
         line=line, custom_id=custom_id, body=body, workload=workload, pinned_level=pinned, body_json=body_json
@@ -185,13 +187,7 @@ def _checked_body(body: object, defaults: RequestDefaults) -> dict[str, Any]:
         raise InvalidInput(
             "'stream' cannot be used in a batch: remove it.", param="body.stream", code="stream_not_supported"
         )
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all([isinstance(m, dict) for m in messages]):  # noqa: C419
-        raise InvalidInput(
-            "'body.messages' must be a list of at least one message, each an object with role and content.",
-            param="body.messages",
-            code="invalid_messages",
-        )
+    ENDPOINTS[defaults.endpoint].check(body)
     return body
 
 

@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from app.domain.completion import Completion, EngineRequest
-from app.domain.directive import place
-from app.domain.judging import answer_text
+from app.domain.endpoints import ENDPOINTS
 from app.services import deployment
 from app.services.context import Context
 from app.services.generation import Worker
 from app.services.stint import WAIT_S, Stint, charge, keep
 from app.settings import Settings
 from app.store.samples import Sample
-
-ENDPOINT = "/v1/chat/completions"
 
 Wanted = Mapping[str, tuple[Sample, int]]
 """Sample and level of each answer that is asked for, by the key under which the engine knows it."""
@@ -52,17 +49,22 @@ def answer(context: Context, worker: Worker, stint: Stint) -> bool:
 
 def _request(settings: Settings, key: str, sample: Sample, level: int) -> EngineRequest:
     text = deployment.texts_of(settings, sample.workload)[level]
-    body = place(sample.body, text, deployment.placement(settings))
+    endpoint = ENDPOINTS[sample.endpoint]
     # One answer is compared, however many the user asked for.
-    return EngineRequest(key=key, endpoint=ENDPOINT, body={**body, "n": 1})
+    body = endpoint.single(sample.body)
+    if text:
+        body = endpoint.place(body, text, deployment.placement(settings))
+    return EngineRequest(key=key, endpoint=endpoint.path, body=body)
 
 
 def _take_in(context: Context, worker: Worker, stint: Stint, wanted: Wanted, group: Sequence[Completion]) -> None:
     worker.accountant.settle()
     for completion in group:
         sample, level = wanted[completion.key]
-        answers = {level: answer_text(completion.body)} if completion.succeeded else {}
-        stint.answers[sample.key].update(answers)
-        if not completion.succeeded:
+        answers: dict[int, str] = {}
+        if completion.succeeded:
+            answers[level] = ENDPOINTS[sample.endpoint].answer(completion.body)
+            stint.answers[sample.key].update(answers)
+        else:
             stint.faults[sample.key] = f"L{level} was answered with status {completion.status_code}"
         keep(context, stint, sample, worker.accountant.charge(completion.key), answers)

@@ -16,9 +16,11 @@ from app.domain.batch import (
     parse_schedule,
     parse_zones,
 )
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, InvalidInput
-from app.domain.request import ENDPOINTS, LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
+from app.domain.request import LEVEL_KEY, WORKLOAD_KEY, RequestDefaults, batch_controls
 from app.ports import Task
+from app.services import limits
 from app.services.context import Context
 from app.services.dispatch import ring
 from app.settings import Settings
@@ -49,7 +51,11 @@ def request_defaults(context: Context, endpoint: str, metadata: Mapping[str, str
     """What a batch's lines take from the batch and from the settings, their model left open. Raises InvalidInput."""
     settings = context.settings
     defaults = RequestDefaults(
-        endpoint=endpoint, model=None, levels=settings.levels, max_line_bytes=settings.max_line_bytes
+        endpoint=endpoint,
+        model=None,
+        levels=settings.levels,
+        max_line_bytes=settings.max_line_bytes,
+        workload=ENDPOINTS[endpoint].workload,
     )
     return batch_controls(metadata or {}, defaults)
 
@@ -68,6 +74,7 @@ def create(
 
     Raises:
         InvalidInput: an unknown endpoint, window, purpose, schedule or zone, or unusable metadata.
+        LimitExceeded: the tenant has used up one of its limits.
         NotFound: no such input file.
     """
     window, stated = parse_completion_window(completion_window), metadata or {}
@@ -88,11 +95,16 @@ def create(
         zones=parse_zones(stated.get(ZONES_KEY), context.settings.all_zones),
         output_expires_after_s=output_expires_after_s,
     )
-    with context.database.transaction() as connection:
-        _check_purpose(files.get(connection, tenant, input_file_id, now, keep=True))
-        batches.add(connection, batch)
+    _store(context, batch)
     ring(context, Task.VALIDATE, batch.id)
     return batch
+
+
+def _store(context: Context, batch: Batch) -> None:
+    with context.database.transaction() as connection:
+        _check_purpose(files.get(connection, batch.tenant_id, batch.input_file_id, batch.created_at, keep=True))
+        limits.check(connection, batch.tenant_id, batch.created_at)
+        batches.add(connection, batch)
 
 
 def _check(context: Context, endpoint: str, metadata: Mapping[str, str]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 
 from sqlalchemy import Connection
 
 from app.domain.directive import Placement, fingerprint
+from app.domain.endpoints import UNANSWERED, unanswered
+from app.domain.errors import InvalidInput
 from app.domain.workload import floor_of
 from app.ports import Task
 from app.services.context import Context
@@ -49,6 +52,19 @@ def publish(context: Context, identity: str) -> None:
             log.warning(message)
             events.add(connection, tenant=TENANT, kind=CHANGED, message=message, details={"model": model}, now=now)
     ring(context, Task.RECOMPUTE, "another model")
+
+
+def publish_endpoints(context: Context, paths: Sequence[str]) -> None:
+    """Say what this worker's engine answers."""
+    with context.database.transaction() as connection:
+        deployments.set_endpoints(connection, context.settings.served_name, paths)
+
+
+def check_endpoint(connection: Connection, model: str, path: str) -> None:
+    """Raises InvalidInput: the worker that loaded the model says that it does not answer this endpoint."""
+    answered = deployments.endpoints(connection, model)
+    if answered is not None and path not in answered:
+        raise InvalidInput(unanswered(model, path, answered), param="endpoint", code=UNANSWERED)
 
 
 def fingerprints(connection: Connection, settings: Settings, model: str) -> Fingerprints:

@@ -20,8 +20,7 @@ from app.services import capacity, deployment, explanation, observation
 from app.services.context import Context
 from app.services.intensity import refresh
 from app.settings import Settings
-from app.store import mixes, profiles
-from app.store.database import TENANT
+from app.store import mixes, profiles, tenants
 from app.store.ids import new_id
 from app.store.mixes import DirectiveMix, OptimizerRun, Outcome
 
@@ -58,8 +57,8 @@ def ours(settings: Settings) -> DirectivePolicy:
 
 
 def recompute(context: Context, provider: IntensityProvider) -> Sequence[OptimizerRun]:
-    """Bring intensity and profiles up to date, decide for every model and zone, and store inputs, solver status and
-    mixes.
+    """Bring intensity and profiles up to date, decide for every tenant, model and zone, and store inputs, solver status
+    and mixes.
 
     A provider that does not answer is no reason to stop: the last known intensity serves until it is stale.
     """
@@ -67,7 +66,12 @@ def recompute(context: Context, provider: IntensityProvider) -> Sequence[Optimiz
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
         models = capacity.models(connection, settings, now)
-        return [run for model in models for run in _recompute(context, connection, TENANT, model, now)]
+        return [
+            run
+            for tenant in tenants.names(connection)
+            for model in models
+            for run in _recompute(context, connection, tenant, model, now)
+        ]
 
 
 def _recompute(

@@ -8,20 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 
 from app.discovery.embedding import AT_ONCE
 from app.discovery.energy import as_at_l0
 from app.discovery.model import FEWEST_PROMPTS, ClassModel, fit
+from app.domain.endpoints import ENDPOINTS, Endpoint, Message
 from app.domain.request import Request
 from app.domain.workload import declared_in
 from app.services import capacity
 from app.services.context import Context
 from app.settings import Settings
-from app.store import class_models, requests
-from app.store.database import TENANT
+from app.store import class_models, requests, tenants
 from app.store.requests import AnsweredRequest
 
 log = logging.getLogger(__name__)
@@ -47,14 +46,16 @@ class Sample:
     energies_j: Sequence[float]
 
 
-def discover(context: Context, tenant: str = TENANT) -> None:
-    """Learn the tenant's classes anew with each model, if it is time; what fails leaves the old ones."""
+def discover(context: Context) -> None:
+    """Learn every tenant's classes anew with each model, if it is time; what fails leaves the old ones."""
     if not context.settings.discovery:
         return
     with context.database.transaction() as connection:
-        names = capacity.models(connection, context.settings, context.clock.now())
-    for name in names:
-        _discover(context, tenant, name)
+        models = capacity.models(connection, context.settings, context.clock.now())
+        everybody = tenants.names(connection)
+    for tenant in everybody:
+        for name in models:
+            _discover(context, tenant, name)
 
 
 def _discover(context: Context, tenant: str, name: str) -> None:
@@ -94,7 +95,7 @@ def _sample(connection: Connection, tenant: str, model: str) -> Sample:
     rows: list[AnsweredRequest] = []
     with closing(requests.recently_answered(connection, tenant, model, SAMPLE)) as found:
         for row in found:
-            prompts.append(prompt_of(row.body))
+            prompts.append(prompt_of(ENDPOINTS[row.endpoint].messages(row.body)))
             rows.append(replace(row, body={}))
     # Whoever pins a level answers for its length; such requests say nothing of those that draw one.
     energies = [row.energy_j if row.drawn else math.nan for row in rows]
@@ -114,13 +115,17 @@ def newest(context: Context, connection: Connection, tenant: str, name: str) -> 
     return class_models.newest(connection, tenant, name)
 
 
-def named(entries: Iterable[Request], model: ClassModel | None) -> Iterator[Request]:
-    """The same requests under the names of their mixes: declared or discovered workload, and stratum."""
-    if model is None:
+def named(entries: Iterable[Request], model: ClassModel | None, endpoint: Endpoint) -> Iterator[Request]:
+    """The same requests under the names of their mixes: declared or discovered workload, and stratum.
+
+    What no directive can shorten has no classes.
+    """
+    if model is None or not endpoint.generates:
         yield from entries
         return
     for some in _parts(entries):
-        names = model.assign([prompt_of(entry.body) for entry in some], [declared_in(entry.workload) for entry in some])
+        prompts = [prompt_of(endpoint.messages(entry.body)) for entry in some]
+        names = model.assign(prompts, [declared_in(entry.workload) for entry in some])
         for entry, name in zip(some, names, strict=True):
             yield replace(entry, workload=name)
 
@@ -139,19 +144,19 @@ def _parts(entries: Iterable[Request]) -> Iterator[Sequence[Request]]:
         yield part
 
 
-def prompt_of(body: Mapping[str, Any]) -> str:
+def prompt_of(messages: Sequence[Message]) -> str:
     """What classes are told apart by: the start of the system messages, then all that the user says.
 
     The middle of very long texts is left out. Parts that are no text are passed over.
     """
-    messages = [message for message in body.get("messages", ()) if isinstance(message, Mapping)]
+    messages = [message for message in messages if isinstance(message, Mapping)]
     system = "\n".join(_texts(messages, "system", "developer"))[:SYSTEM_CHARACTERS]
     user = "\n".join(_texts(messages, "user"))
     text = f"{system}\n{user}" if system else user
     return text if len(text) <= HEAD + TAIL else text[:HEAD] + text[-TAIL:]
 
 
-def _texts(messages: Sequence[Mapping[str, Any]], *roles: str) -> Iterator[str]:
+def _texts(messages: Sequence[Message], *roles: str) -> Iterator[str]:
     for message in messages:
         if message.get("role") in roles:
             content = message.get("content")

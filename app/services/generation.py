@@ -24,10 +24,10 @@ from app.services.accounting import Accountant
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
 from app.services.isolation import Isolation
-from app.services.leasing import LeasedShard, engine_request, lease, lease_copy
+from app.services.leasing import LeasedShard, engine_request, lease, lease_copy, whose_turn
 from app.services.pace import Hold, Pace
 from app.services.reconciliation import end_if_answered
-from app.store import requests, results, shards, sharing
+from app.store import requests, results, shards, sharing, usage
 from app.store.results import Result
 from app.store.shards import Shard
 
@@ -91,18 +91,23 @@ def _waiting(context: Context) -> str | None:
 
 def _run(context: Context, worker: Worker, shard_id: str) -> bool:
     """Whether the shard was to be had and has ended."""
-    alone = False
+    alone, rung = False, shard_id
     while True:
         with worker.pace.hold(worker.stopping) as hold, worker.isolation.hold(alone=alone):
             if worker.stopping.is_set():
                 with context.database.transaction() as connection:
                     shards.unsend(connection, [shard_id])
                 return False
-            # Asked only now: a shard can become a suspect while it waits for its place.
+            # Asked only now: while it waited for its place others may have come, and a shard can become a suspect.
+            if not alone:
+                shard_id = whose_turn(context, shard_id)
             if not alone and is_suspect(_losses(context, shard_id)):
                 alone = True
                 continue
             shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, pace=worker.pace)
+            if shard is None and shard_id != rung:
+                # Another worker has taken the turn, too: the bell rings again for what it rang for here.
+                ring_for_shards(context)
             return shard is not None and _generate(context, worker, shard, hold)
 
 
@@ -242,6 +247,7 @@ def _write(
         )
         if done and held.twin is not None:
             sharing.close_twin(connection, held.twin)
+        usage.add(connection, shard.lease.shard.tenant_id, [row for row in rows if row.line in written], now)
     return Standing.ENDED if done else Standing.RUNNING
 
 

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 import numpy as np
 
+from app.domain.endpoints import ENDPOINTS, Endpoint, Prompt
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine
 from app.domain.rejection import Rejection, rejection
 from app.domain.request import MAX_DEPTH, Request, RequestDefaults, check_entry, depth, parse_line
@@ -54,6 +55,7 @@ class InputFile:
         """Lines that `requests` has left out, once all of those have been taken."""
         self._file = file
         self._defaults = defaults
+        self._endpoint = ENDPOINTS[defaults.endpoint]
         self._tokenizer = tokenizer
         self._max_context = max_context
         self._max_requests = max_requests
@@ -140,14 +142,14 @@ class InputFile:
     def _check_context(self, request: Request) -> None:
         if self._tokenizer is not None:
             try:
-                check_context(request, self._tokenizer, self._max_context)
+                check_context(request, self._endpoint, self._tokenizer, self._max_context)
             except InvalidInput as exc:
                 raise InvalidRequestLine(
                     f"Line {request.line}: {exc.message}",
                     line=request.line,
                     custom_id=request.custom_id,
-                    param="messages",
-                    code=exc.code or "invalid_messages",
+                    param=self._endpoint.prompt_name,
+                    code=exc.code or f"invalid_{self._endpoint.prompt_name}",
                 ) from exc
 
 
@@ -171,20 +173,28 @@ def read_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
     return check_entry(entry, line=line, defaults=defaults, body_json=bytes(envelope.body))
 
 
-def check_context(request: Request, tokenizer: Tokenizer, max_context: int | None) -> None:
-    """Raises ContextExceeded when the prompt leaves no room for an answer, InvalidInput when it can't be rendered."""
-    messages = request.body["messages"]
+def check_context(request: Request, endpoint: Endpoint, tokenizer: Tokenizer, max_context: int | None) -> None:
+    """Raises ContextExceeded when a prompt leaves no room for an answer, InvalidInput when it can't be rendered."""
     context = min(tokenizer.context_tokens, max_context or tokenizer.context_tokens)
-    most = tokenizer.bound_messages(messages)
-    if most is not None and most < context:
-        return
-    tokens = tokenizer.count_messages(messages)
-    if tokens >= context:
-        raise ContextExceeded(
-            f"the prompt has {tokens} tokens and the model's context is {context}, answer included: shorten it, or "
-            "split the document.",
-            code="context_length_exceeded",
-        )
+    room, included = (context - 1, ", answer included") if endpoint.generates else (context, "")
+    for prompt in endpoint.prompts(request.body):
+        tokens = _count(prompt, tokenizer, room)
+        if tokens > room:
+            raise ContextExceeded(
+                f"the prompt has {tokens} tokens and the model's context is {context}{included}: shorten it, or split "
+                "the document.",
+                code="context_length_exceeded",
+            )
+
+
+def _count(prompt: Prompt, tokenizer: Tokenizer, room: int) -> int:
+    """Tokens of a prompt; where there is room for the most that it can have, it may have fewer."""
+    if isinstance(prompt, int):
+        return prompt
+    if isinstance(prompt, str):
+        return tokenizer.count(prompt)
+    most = tokenizer.bound_messages(prompt)
+    return most if most is not None and most <= room else tokenizer.count_messages(prompt)
 
 
 def _check_unique(request: Request, first: dict[str, int]) -> None:

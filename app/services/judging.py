@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.directive import L0
+from app.domain.endpoints import ENDPOINTS
 from app.domain.judging import (
     PEOPLE,
     PROMPT_VERSION,
@@ -28,19 +29,26 @@ from app.services.generation import Worker
 from app.services.stint import Stint, charge, renew
 from app.settings import Settings
 from app.store import rounds, samples, verdicts
-from app.store.database import TENANT
 from app.store.samples import Sample
 from app.store.verdicts import Verdict
 
+SERVER = "openai"
+"""The judge to whom prompts are sent: a server that is not ours."""
 
-def may_send(settings: Settings) -> bool:
+
+def may_send(settings: Settings, tenant: str) -> bool:
     """Whether prompts may be sent to a judging server: it is named, and the tenant agreed."""
-    return settings.judge == "openai" and TENANT in settings.judge_tenants
+    return settings.judge == SERVER and tenant in settings.judge_tenants
 
 
-def is_there(settings: Settings) -> bool:
-    """Whether anybody says which answer is preferred."""
-    return settings.judge in ("engine", PEOPLE) or may_send(settings)
+def is_there(settings: Settings, tenant: str) -> bool:
+    """Whether anybody says which of a tenant's answers is preferred."""
+    return settings.judge in ("engine", PEOPLE) or may_send(settings, tenant)
+
+
+def allowed(settings: Settings, judges: Sequence[Judge], tenant: str) -> Sequence[Judge]:
+    """Those who may be asked about a tenant's prompts."""
+    return [one for one in judges if one.name != SERVER or may_send(settings, tenant)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,7 @@ def judge(context: Context, worker: Worker, judges: Sequence[Judge], stint: Stin
         JudgeUnavailable: a judge cannot be asked now.
         EngineFailed: the judge is this worker's own engine, and it is gone.
     """
+    judges = allowed(context.settings, judges, stint.tenant)
     asked = {one.name: _pairs(one, stint) for one in judges}
     opinions: dict[str, Opinion] = {}
     try:
@@ -100,7 +109,8 @@ def _reference(sample: Sample) -> str | None:
 def _comparison(key: str, pair: Pair, stint: Stint) -> Comparison:
     answers = stint.answers[pair.sample.key]
     shown = (answers[pair.level], answers[L0])
-    question = Question(prompt=conversation(pair.sample.body), reference=_reference(pair.sample))
+    asked = ENDPOINTS[pair.sample.endpoint].messages(pair.sample.body)
+    question = Question(prompt=conversation(asked), reference=_reference(pair.sample))
     return Comparison(key=key, question=question, answers=shown if pair.level_at == 0 else shown[::-1])
 
 
@@ -227,7 +237,7 @@ def _about(context: Context, stint: Stint, sample: Sample, level: int, **said: A
     answers = stint.answers[sample.key]
     unsaid = {"judge_model": "", "prompt_version": "", "when_first": None, "when_second": None, "replies": None}
     return Verdict(
-        tenant_id=TENANT,
+        tenant_id=stint.tenant,
         model=context.settings.served_name,
         fingerprint=stint.fingerprints[sample.workload],
         workload=sample.workload,

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.domain.completion import EngineRequest
-from app.domain.directive import L0, draw_level, place
+from app.domain.directive import L0, draw_level
+from app.domain.endpoints import ENDPOINTS, Endpoint
 from app.domain.order import Prompt, expected_tokens, longest_first
 from app.domain.shard import fair_share
 from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
 from app.settings import Settings
-from app.store import mixes, profiles, requests, shards, sharing
+from app.store import mixes, profiles, requests, shards, sharing, tenants, turns
 from app.store.mixes import DirectiveMix
 from app.store.requests import StoredRequest
 from app.store.shards import Lease, Shard
@@ -40,6 +41,18 @@ class LeasedShard:
     """Whether a part of it was left to others, who do not know of it yet."""
 
 
+def whose_turn(context: Context, shard_id: str) -> str:
+    """The shard itself, or the one of another tenant that goes before it; then the bell rings for it another time."""
+    settings = context.settings
+    with context.database.transaction() as connection:
+        first = turns.instead_of(
+            connection, shard_id, place=settings.place, model=settings.served_name, now=context.clock.now()
+        )
+        if first is not None:
+            shards.unsend(connection, [shard_id])
+    return first or shard_id
+
+
 def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:
     """Take the shard and draw a level for each request that has no result yet; None if it is not to be had.
 
@@ -54,6 +67,7 @@ def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace
         )
         if found is None:
             return None
+        pace.is_shared = tenants.are_several(connection)
         left = sharing.left(connection, **own, owner=owner, now=now)
         if left.others:
             share = fair_share(left.requests + found.shard.requests, left.others + 1)
@@ -98,15 +112,16 @@ def _drawn(
         f"{found.id}/{request.line}": _draw(request, shard.batch_id, current, settings.levels) for request in waiting
     }
     lengths = expected_tokens(profiles.all_of(connection, shard.tenant_id, model))
-    order = longest_first({key: _prompt(one) for key, one in drawn.items()}, lengths)
+    endpoint = ENDPOINTS[found.endpoint]
+    order = longest_first({key: _prompt(one, endpoint) for key, one in drawn.items()}, lengths)
     if shard.copy_of is not None:
         # The other worker began in front: where the two meet, the shard has ended.
         order.reverse()
     return LeasedShard(lease=found, drawn={key: drawn[key] for key in order}, was_cut=was_cut)
 
 
-def _prompt(drawn: Drawn) -> Prompt:
-    return Prompt(body=drawn.request.body, workload=drawn.request.workload, level=drawn.level)
+def _prompt(drawn: Drawn, endpoint: Endpoint) -> Prompt:
+    return Prompt(endpoint=endpoint, body=drawn.request.body, workload=drawn.request.workload, level=drawn.level)
 
 
 def _cut(connection: Connection, found: Lease, limit: int) -> tuple[Sequence[StoredRequest], bool]:
@@ -136,5 +151,7 @@ def engine_request(settings: Settings, shard: LeasedShard, key: str) -> EngineRe
     """The request with the directive of its level in place."""
     drawn = shard.drawn[key]
     text = deployment.texts_of(settings, drawn.request.workload)[drawn.level]
-    body = place(drawn.request.body, text, deployment.placement(settings))
-    return EngineRequest(key=key, endpoint=shard.lease.endpoint, body=body)
+    endpoint, body = ENDPOINTS[shard.lease.endpoint], drawn.request.body
+    if text:
+        body = endpoint.place(body, text, deployment.placement(settings))
+    return EngineRequest(key=key, endpoint=endpoint.path, body=body)

@@ -17,7 +17,6 @@ from app.services import evidence, judging
 from app.services.context import Context
 from app.store import candidates, profiles, rounds, samples
 from app.store.candidates import Candidates
-from app.store.database import TENANT
 from app.store.ids import new_id
 from app.store.rounds import Round
 
@@ -46,6 +45,7 @@ class Hour:
 def open_round(
     context: Context,
     connection: Connection,
+    tenant: str,
     model: str,
     hour: Hour,
     since: datetime,
@@ -55,31 +55,31 @@ def open_round(
     forced: bool,
 ) -> tuple[Round | None, str]:
     """A new round, or why none can be opened. `since`: when the last one was opened, or the first request served."""
-    settings, among = context.settings, recent(context, model, since, now)
+    settings, among = context.settings, recent(context, tenant, model, since, now)
     shares = candidates.traffic(connection, among)
     if not shares:
         agreed = "SPROUT_JUDGE_TENANTS" if settings.judge == "openai" else "SPROUT_JUDGE"
         nobody = f" with a reference answer, and no judge may be asked: see {agreed}" if among.with_reference else ""
         return None, f"there is no recent request left to ask about{nobody}"
-    budget_g = settings.evaluation_budget * rounds.served_g(connection, TENANT, model, since)
-    each_g = _sample_g(context, connection, model, hour)
+    budget_g = settings.evaluation_budget * rounds.served_g(connection, tenant, model, since)
+    each_g = _sample_g(context, connection, tenant, model, hour)
     number = min(int(budget_g / each_g) if each_g else MOST_PER_ROUND, MOST_PER_ROUND)
     if number < 1:
         return None, f"the budget has grown to {budget_g:.3g} g, and a prompt takes about {each_g:.3g} g"
-    known = evidence.per_workload(context, connection, TENANT, model)
+    known = evidence.per_workload(context, connection, tenant, model)
     wanted = allocate(number, shares=shares, verdicts=known, available=shares)
     reason, passes_gate = (WORSE, True) if forced else (opening, opening.forced)
     return _add(connection, among, wanted, budget_g=budget_g, reason=reason, forced=passes_gate, now=now), ""
 
 
-def recent(context: Context, model: str, since: datetime, now: datetime) -> Candidates:
+def recent(context: Context, tenant: str, model: str, since: datetime, now: datetime) -> Candidates:
     """Whom a round that is opened now may ask about."""
     return Candidates(
-        tenant=TENANT,
+        tenant=tenant,
         model=model,
         since=min(since, now - RECENT),
         not_asked_since=now - ASKED_AGAIN,
-        with_reference=not judging.is_there(context.settings),
+        with_reference=not judging.is_there(context.settings, tenant),
     )
 
 
@@ -111,9 +111,9 @@ def _add(
     return found
 
 
-def _sample_g(context: Context, connection: Connection, model: str, hour: Hour) -> float:
+def _sample_g(context: Context, connection: Connection, tenant: str, model: str, hour: Hour) -> float:
     """Expected gCO2eq of a prompt that is answered at all levels and judged: as in the past, else by profiles."""
-    use = samples.mean_use(connection, TENANT, model)
+    use = samples.mean_use(connection, tenant, model)
     if use is None:
         base = profiles.typical(connection, model, L0) or Use()
         levels = [profiles.typical(connection, model, level) or base for level in range(context.settings.levels)]

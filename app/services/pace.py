@@ -11,6 +11,10 @@ from contextlib import contextmanager
 AHEAD_S = 10.0
 """Requests that wait before the engine cover this long, or its slots once over: no lease takes as long."""
 
+SHARED_AHEAD_S = 0.5
+"""The same, with half of the slots, where several tenants share the worker: whoever comes newly waits behind these
+requests, whosever turn it is."""
+
 REMEMBERED_S = 60.0
 """The rate of a worker is that of the last minute in which it had something to do."""
 
@@ -45,6 +49,8 @@ class Pace:
     def __init__(self, *, slots: int, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.slots = slots
         """Requests that the engine runs at once."""
+        self.is_shared = False
+        """Whether there are several tenants."""
         self._quantum = max(slots // 2, 1)
         self._lease_s = lease_s
         self._clock = clock
@@ -88,7 +94,8 @@ class Pace:
 
     def _room(self) -> int:
         rate = self._rate_per_s()
-        ahead = self.slots if rate is None else min(rate * self._lease_s, max(rate * AHEAD_S, self.slots))
+        ahead_s, least = (SHARED_AHEAD_S, self._quantum) if self.is_shared else (AHEAD_S, self.slots)
+        ahead = least if rate is None else min(rate * self._lease_s, max(rate * ahead_s, least))
         return self.slots + int(ahead) - self._held
 
     def _rate_per_s(self) -> float | None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.domain.batch import BatchStatus
 from app.domain.shard import LOSSES_BEFORE_POISON, AfterLoss, Lines, after_loss
 from app.ports import Task
-from app.services import files
+from app.services import files, limits
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_shards
 from app.store import batches, requests, results, shards, sharing
@@ -28,6 +28,7 @@ def reconcile(context: Context) -> None:
     _recover_lapsed(context)
     _close_ended(context)
     _ring_again(context)
+    limits.hold(context)
     ring_for_shards(context)
     files.remove_expired(context)
 

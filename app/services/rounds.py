@@ -25,9 +25,8 @@ from app.services import capacity, drift, evidence, forecasts, intensity, judge_
 from app.services.context import Context
 from app.services.dispatch import ring, ring_for_round
 from app.services.opening import WORSE, Hour, open_round, recent
-from app.store import candidates, samples, verdicts
+from app.store import candidates, samples, tenants, verdicts
 from app.store import rounds as stored
-from app.store.database import TENANT
 from app.store.rounds import Round, RoundDecision
 
 log = logging.getLogger(__name__)
@@ -37,26 +36,29 @@ KEPT = timedelta(days=30)
 
 
 def consider(context: Context) -> str:
-    """One tick: decide for every model that is served, and ring for rounds that may run. Returns what was decided."""
+    """One tick: decide for every tenant and every model that is served, and ring for rounds that may run. Returns what
+    was decided."""
     settings, now = context.settings, context.clock.now()
     with context.database.transaction() as connection:
         models = sorted({settings.home_model, *capacity.served(connection, settings, now)})
-    decided = [_consider(context, model) for model in models]
+        everybody = tenants.names(connection)
+    decided = [_consider(context, tenant, model) for tenant in everybody for model in models]
     with context.database.transaction() as connection:
         stored.forget_decisions(connection, now - KEPT)
         old = now - timedelta(seconds=settings.sample_retention_s)
         samples.forget(connection, old)
         verdicts.forget_replies(connection, old)
-    return "; ".join(f"{each.model}: {each.reason}" for each in decided)
+    several = len(everybody) > 1
+    return "; ".join(f"{f'{each.tenant_id}, ' * several}{each.model}: {each.reason}" for each in decided)
 
 
-def _consider(context: Context, model: str) -> RoundDecision:
+def _consider(context: Context, tenant: str, model: str) -> RoundDecision:
     now = context.clock.now()
     with context.database.transaction() as connection:
-        stored.lock(connection, TENANT, model)
-        dropped = drift.find(context, connection, TENANT, model, now)
+        stored.lock(connection, tenant, model)
+        dropped = drift.find(context, connection, tenant, model, now)
         hour = _cleanest(context, connection, model, now)
-        decision = _decide(context, connection, model, hour, now, dropped=dropped)
+        decision = _decide(context, connection, tenant, model, hour, now, dropped=dropped)
         stored.decide(connection, decision)
     if dropped:
         ring(context, Task.RECOMPUTE, "quality has dropped")
@@ -85,10 +87,17 @@ def _cleanest(context: Context, connection: Connection, model: str, now: datetim
 
 
 def _decide(
-    context: Context, connection: Connection, model: str, hour: Hour | None, now: datetime, *, dropped: bool
+    context: Context,
+    connection: Connection,
+    tenant: str,
+    model: str,
+    hour: Hour | None,
+    now: datetime,
+    *,
+    dropped: bool,
 ) -> RoundDecision:
     decision = RoundDecision(
-        tenant_id=TENANT,
+        tenant_id=tenant,
         model=model,
         zone=hour.zone if hour else context.settings.all_zones[0],
         at=now,
@@ -100,7 +109,7 @@ def _decide(
     )
     if hour is None:
         return decision
-    found, why = _open_round(context, connection, model, hour, now, dropped=dropped)
+    found, why = _open_round(context, connection, tenant, model, hour, now, dropped=dropped)
     if found is None:
         return replace(decision, reason=f"idle: {why}")
     is_open = gate_is_open(intensity=hour.intensity_g_per_kwh, past=hour.past, forced=found.forced)
@@ -118,11 +127,11 @@ def _state(found: Round, decision: RoundDecision, *, is_open: bool) -> str:
 
 
 def _open_round(
-    context: Context, connection: Connection, model: str, hour: Hour, now: datetime, *, dropped: bool
+    context: Context, connection: Connection, tenant: str, model: str, hour: Hour, now: datetime, *, dropped: bool
 ) -> tuple[Round | None, str]:
     """The open round, a new one if the trigger says so, or why there is none."""
-    last, newest = _last_two(connection, model)
-    since = last.opened_at if last else stored.first_served_at(connection, TENANT, model)
+    last, newest = _last_two(connection, tenant, model)
+    since = last.opened_at if last else stored.first_served_at(connection, tenant, model)
     if since is None:
         return None, "nothing has been served yet"
     idle_h = int((now - since) / HOUR)
@@ -138,7 +147,7 @@ def _open_round(
             stored.force(connection, newest.id, WORSE if dropped else Opening.FORCED)
             newest = replace(newest, forced=True)
         return newest, ""
-    fewest = _fewest(context, connection, model, since, now)
+    fewest = _fewest(context, connection, tenant, model, since, now)
     opening = Trigger().opening(
         idle_h=idle_h,
         intensity=hour.intensity_g_per_kwh,
@@ -151,23 +160,23 @@ def _open_round(
         begun = f"the last round is {idle_h} h ago" if last else f"the first request was served {idle_h} h ago"
         wait = "rounds are an hour apart" if idle_h < 1 else "a cleaner hour is worth waiting for"
         return None, f"{begun}, and {wait}"
-    return open_round(context, connection, model, hour, since, opening, now, forced=dropped)
+    return open_round(context, connection, tenant, model, hour, since, opening, now, forced=dropped)
 
 
 def _is_bare(context: Context, connection: Connection, found: Round) -> bool:
     """Whether a round still asks of a workload on which nothing can rest yet."""
-    known = evidence.fewest(context, connection, TENANT, found.model)
+    known = evidence.fewest(context, connection, found.tenant_id, found.model)
     return _thinnest(known, samples.workloads(connection, found.id)) < FEWEST_VERDICTS
 
 
-def _fewest(context: Context, connection: Connection, model: str, since: datetime, now: datetime) -> float:
+def _fewest(context: Context, connection: Connection, tenant: str, model: str, since: datetime, now: datetime) -> float:
     """The fewest verdicts on a workload of which more can be had, as far as that are few."""
-    known = evidence.fewest(context, connection, TENANT, model)
+    known = evidence.fewest(context, connection, tenant, model)
     fewest = min(known.values(), default=0.0)
     if fewest >= ENOUGH:
         return fewest
     # A workload that keeps out of rounds, or has had nothing new to ask about, does not call for one.
-    return _thinnest(known, candidates.traffic(connection, recent(context, model, since, now)))
+    return _thinnest(known, candidates.traffic(connection, recent(context, tenant, model, since, now)))
 
 
 def _thinnest(known: Mapping[str, float], workloads: Iterable[str]) -> float:
@@ -175,9 +184,9 @@ def _thinnest(known: Mapping[str, float], workloads: Iterable[str]) -> float:
     return min((known.get(name, 0.0) for name in {floor_of(each) for each in workloads}), default=math.inf)
 
 
-def _last_two(connection: Connection, model: str) -> tuple[Round | None, Round | None]:
+def _last_two(connection: Connection, tenant: str, model: str) -> tuple[Round | None, Round | None]:
     """The last round that has ended, and the open one."""
-    newest = stored.newest(connection, TENANT, model, 2)
+    newest = stored.newest(connection, tenant, model, 2)
     is_open = bool(newest) and newest[0].closed_at is None
     ended = newest[1:] if is_open else newest
     return next(iter(ended), None), newest[0] if is_open else None

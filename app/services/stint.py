@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.domain.attribution import Use
 from app.domain.directive import L0
-from app.domain.judging import answer_text
+from app.domain.endpoints import ENDPOINTS
 from app.services import deployment, intensity
 from app.services.context import Context
 from app.services.generation import Worker
@@ -42,8 +42,13 @@ class Stint:
             present = self.fingerprints[sample.workload]
             known = dict(sample.answers) if sample.fingerprint == present else {}
             if sample.served_fingerprint == present:
-                known.setdefault(sample.level, answer_text(sample.served))
+                known.setdefault(sample.level, ENDPOINTS[sample.endpoint].answer(sample.served))
             self.answers[sample.key] = known
+
+    @property
+    def tenant(self) -> str:
+        """Whose prompts they are: a round has those of one tenant. There is at least one."""
+        return self.samples[0].tenant_id
 
     @property
     def answered(self) -> Sequence[Sample]:

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 from sqlalchemy import Connection
 
 from app.domain.batch import BatchStatus, zone_within
-from app.domain.errors import Conflict, InvalidInput, NotFound
+from app.domain.endpoints import ENDPOINTS
+from app.domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound
 from app.domain.request import RequestDefaults
 from app.domain.shard import Cutter
-from app.services import capacity, deferral, directives, discovery
+from app.services import capacity, deferral, deployment, directives, discovery, limits
 from app.services.batches import knows_models, model_of, request_defaults
 from app.services.context import Context
 from app.services.dispatch import ring_for_shards
@@ -103,6 +104,8 @@ def _store_lines(
         cutter = _copy_in(context, connection, batch, model, source)
     except InvalidInput as exc:  # of the whole file
         return [_fault(exc.message, code=exc.code, param=exc.param)]
+    except LimitExceeded as exc:
+        return [_fault(exc.message, code="request_limit_exceeded")]
     if not cutter.requests:
         shown = [each.fault for each in islice(source.rejections(), MAX_ERRORS)]
         return shown or [_fault("The file has no requests: write one JSON object per line.", code="empty_file")]
@@ -124,6 +127,7 @@ def _source(
         known = capacity.known(connection, settings)
         defaults = replace(defaults, model=_first_model(opened(defaults, None), known), known_models=known)
     model = model_of(settings, defaults.model)
+    deployment.check_endpoint(connection, model, defaults.endpoint)
     # Of another model it is not known here how it counts.
     tokenizer = context.tokenizer() if model == settings.served_name else None
     return model, opened(defaults, tokenizer)
@@ -150,8 +154,9 @@ def _copy_in(context: Context, connection: Connection, batch: Batch, model: str,
     def attempt() -> Cutter:
         cutter = Cutter(context.settings.shard_size)
         with connection.begin_nested():
-            entries = cutter.passing(discovery.named(source.requests(), classes))
+            entries = cutter.passing(discovery.named(source.requests(), classes, ENDPOINTS[batch.endpoint]))
             requests.copy_in(connection, tenant=batch.tenant_id, batch_id=batch.id, entries=entries)
+            limits.admit(connection, batch.tenant_id, cutter.requests)
         return cutter
 
     try:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from app.domain import blind
 from app.domain.blind import Choice
 from app.domain.directive import L0
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import Conflict, NotFound
 from app.domain.judging import PEOPLE, Kind, conversation, outcome, without_judge
 from app.services import deployment
@@ -54,7 +55,8 @@ def next_pair(context: Context, tenant: str, voter: str) -> Pair | None:
     shown = sample.answers[level], sample.answers[L0]
     first, second = shown if blind.level_at(sample.seed, name, level) == 0 else shown[::-1]
     pair = blind.pair_id(sample.ticket, sample.seed, name, level)
-    return Pair(id=pair, prompt=conversation(sample.body or {}), first=first, second=second)
+    prompt = conversation(ENDPOINTS[sample.endpoint].messages(sample.body or {}))
+    return Pair(id=pair, prompt=prompt, first=first, second=second)
 
 
 def vote(context: Context, tenant: str, voter: str, pair: str, choice: Choice) -> None:

@@ -15,6 +15,7 @@ from app.domain.shard import ShardState
 from app.domain.webhook import batch_event
 from app.store import webhooks
 from app.store.tables import batches, shards
+from app.store.tenants import hold_of
 
 ENDED = "sprout_batch_ended"
 """PostgreSQL's channel on which the ids of batches are said that have ended."""
@@ -70,6 +71,8 @@ class Counts:
 
     completed: int
     failed: int
+    hold: str | None = None
+    """Why none of the others is started now: what its tenant has used up. None while nothing keeps them."""
 
 
 def _batch(row: Row[Any]) -> Batch:
@@ -148,12 +151,35 @@ def counts(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, Cou
             batches.c.id,
             func.coalesce(batches.c.completed, func.sum(shards.c.completed), 0),
             func.coalesce(batches.c.failed, func.coalesce(func.sum(shards.c.failed), 0) + batches.c.rejected),
+            hold_of(batches.c.tenant_id),
         )
         .outerjoin(shards, shards.c.batch_id == batches.c.id)
         .where(batches.c.id.in_(batch_ids))
         .group_by(batches.c.id)
     )
-    return {found: Counts(completed=done, failed=failed) for found, done, failed in connection.execute(query)}
+    return {
+        found: Counts(completed=done, failed=failed, hold=hold)
+        for found, done, failed, hold in connection.execute(query)
+    }
+
+
+def created_since(connection: Connection, tenant: str, since: datetime) -> Sequence[datetime]:
+    """When a tenant's batches were created after that moment, ascending."""
+    query = select(batches.c.created_at).where(batches.c.tenant_id == tenant, batches.c.created_at > since)
+    return list(connection.execute(query.order_by(batches.c.created_at)).scalars())
+
+
+def unanswered(connection: Connection, tenant: str) -> int:
+    """Requests of a tenant's batches in progress that have no answer yet."""
+    running = select(batches.c.id, batches.c.total).where(
+        batches.c.tenant_id == tenant, batches.c.status == BatchStatus.IN_PROGRESS
+    )
+    found = running.subquery()
+    ended = select(func.coalesce(func.sum(shards.c.completed + shards.c.failed), 0)).where(
+        shards.c.batch_id.in_(select(found.c.id))
+    )
+    query = select(func.coalesce(func.sum(found.c.total), 0) - ended.scalar_subquery())
+    return int(connection.execute(query).scalar_one())
 
 
 def due(connection: Connection, status: BatchStatus, *, now: datetime, resend: timedelta) -> Sequence[str]:

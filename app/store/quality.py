@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
@@ -31,6 +32,8 @@ deployments = Table(
     # Of its weights, as the worker that loaded it last saw them.
     Column("identity", Text, nullable=False),
     Column("placement", Text, nullable=False),
+    # That it answers; null until it is loaded.
+    Column("endpoints", ARRAY(Text, dimensions=1)),
     time("since", nullable=False),
 )
 

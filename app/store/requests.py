@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
+from app.domain.endpoints import GENERATING
 from app.domain.errors import Conflict
 from app.domain.request import Request
 from app.store.bulk_copy import BulkCopy
 from app.store.joins import joining_whole
-from app.store.tables import requests, results
+from app.store.tables import batches, requests, results
 
 _COLUMNS = ("batch_id", "line", "tenant_id", "custom_id", "workload", "pinned_level", "body")
 
@@ -40,6 +41,7 @@ class StoredRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredRequest:
+    endpoint: str
     body: Mapping[str, Any]
     workload: str
     """The name of the mix under which it ran."""
@@ -121,9 +123,11 @@ def unanswered(
 def recently_answered(
     connection: Connection, tenant: str, model: str, limit: int
 ) -> Generator[AnsweredRequest, None, None]:
-    """The newest `limit` requests with an answer, newest first, streamed; close it when not all of them are taken."""
+    """The newest `limit` requests whose answer is a text, newest first, streamed; close it when not all of them are
+    taken."""
     query = (
         select(
+            batches.c.endpoint,
             requests.c.body,
             results.c.workload,
             results.c.level,
@@ -131,7 +135,8 @@ def recently_answered(
             results.c.mix_id.is_not(None).label("drawn"),
         )
         .join(requests, and_(requests.c.batch_id == results.c.batch_id, requests.c.line == results.c.line))
-        .where(results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200)
+        .join(batches, batches.c.id == results.c.batch_id)
+        .where(*_answered(tenant, model))
         .order_by(results.c.finished_at.desc())
         .limit(limit)
         .execution_options(yield_per=200)
@@ -142,8 +147,16 @@ def recently_answered(
 
 
 def count_answered(connection: Connection, tenant: str, model: str, limit: int) -> int:
-    """How many requests have an answer, counted up to `limit`."""
-    found = select(results.c.batch_id).where(
-        results.c.tenant_id == tenant, results.c.model == model, results.c.status_code == 200
+    """How many requests have a text as their answer, counted up to `limit`."""
+    found = select(results.c.batch_id).join(batches, batches.c.id == results.c.batch_id)
+    some = found.where(*_answered(tenant, model)).limit(limit).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _answered(tenant: str, model: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        results.c.tenant_id == tenant,
+        results.c.model == model,
+        results.c.status_code == 200,
+        batches.c.endpoint.in_(GENERATING),
     )
-    return connection.execute(select(func.count()).select_from(found.limit(limit).subquery())).scalar_one()

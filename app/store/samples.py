@@ -15,7 +15,7 @@ from app.domain.footprint import Footprint
 from app.store.knowledge import directive_mixes
 from app.store.quality import evaluation_rounds, evaluation_samples
 from app.store.rounds import Round
-from app.store.tables import responses, results
+from app.store.tables import batches, responses, results
 
 MOST_LOSSES = 3
 """A sample whose worker dies this often is given up."""
@@ -27,11 +27,13 @@ MOST_REMEMBERED = 1000
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     round_id: str
+    tenant_id: str
     batch_id: str
     line: int
     workload: str
     level: int
     """Of the answer that was served."""
+    endpoint: str
     body: Mapping[str, Any]
     answers: Mapping[int, str]
     """By level, as far as they are there."""
@@ -47,7 +49,7 @@ class Sample:
         return f"{self.round_id}/{self.batch_id}/{self.line}"
 
 
-_OWN = ("round_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
+_OWN = ("round_id", "tenant_id", "batch_id", "line", "workload", "level", "body", "answers", "fingerprint")
 
 
 def lease(
@@ -75,10 +77,12 @@ def lease(
     query = (
         select(
             *(taken.c[name] for name in _OWN),
+            batches.c.endpoint,
             responses.c.body.label("served"),
             directive_mixes.c.fingerprint.label("served_fingerprint"),
         )
         .select_from(taken)
+        .join(batches, batches.c.id == taken.c.batch_id)
         .join(results, and_(results.c.batch_id == taken.c.batch_id, results.c.line == taken.c.line))
         .join(responses, and_(responses.c.batch_id == results.c.batch_id, responses.c.line == results.c.line))
         .join(directive_mixes, directive_mixes.c.id == results.c.mix_id)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, true, update
 
 from app.domain.batch import BatchStatus
-from app.domain.shard import URGENT, Lines, ShardState
+from app.domain.shard import Lines, ShardState
+from app.store import turns
 from app.store.ids import new_id
 from app.store.tables import batches, shards
+from app.store.tenants import hold_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,25 +115,21 @@ def waiting(
     """Up to `limit` released shards of a zone and a model to ring for, in the order in which they should run; marks
     them sent.
 
-    First those whose latest start is near or has passed, earliest first: a deadline depends on them. Then the others by
-    their lines, so that batches take turns: the first n shards of a batch wait for no more than n of each other batch.
-    A shard that was sent is offered again after `resend`, None for at once: its message may be lost or wait behind
-    others, and a duplicate does no harm.
+    Tenants take turns by what they have used, and in each the shards whose latest start is near or has passed go first,
+    then the others by their lines, so that batches take turns: see `app.store.turns`. A shard that was sent is offered
+    again after `resend`, None for at once: its message may be lost or wait behind others, and a duplicate does no harm.
     """
-    urgent = case((shards.c.start_by <= now + URGENT, shards.c.start_by))
+    line, urgent = turns.line(place, model, now), turns.urgent(now)
     query = (
         select(shards.c.id, urgent.is_not(None))
-        .join(batches, batches.c.id == shards.c.batch_id)
+        .join(line, line.c.id == shards.c.id)
         .where(
-            urgent.is_not(None) if only_urgent else true(),
-            batches.c.status == BatchStatus.IN_PROGRESS,
-            batches.c.model == model,
+            # Asked again of the row that is locked: another may just have taken it.
             shards.c.state == ShardState.PENDING,
-            shards.c.zone == place,
-            shards.c.release_at <= now,
+            urgent.is_not(None) if only_urgent else true(),
             true() if resend is None else _unsent(now, resend),
         )
-        .order_by(urgent.asc().nulls_last(), shards.c.first_line, shards.c.created_at, shards.c.batch_id)
+        .order_by(line.c.tag, *turns.in_tenant(now))
         .limit(limit)
         .with_for_update(of=shards, skip_locked=True)
     )
@@ -161,8 +159,8 @@ def lease(
     now: datetime,
     duration: timedelta,
 ) -> Lease | None:
-    """Take a pending shard of a batch in progress; None if it is not to be had (any more), or not in this zone or not
-    with this model, or if this worker runs a copy of it. `at_once` is how many requests the worker runs at a time."""
+    """Take a pending shard of a batch in progress; None if it is not to be had (any more), in this zone, with this
+    model, while its tenant is held or a copy runs here. `at_once` is how many requests the worker runs at a time."""
     copy = shards.alias()
     runs_it = copy.c.copy_of == shards.c.id, copy.c.lease_owner == owner, copy.c.state == ShardState.LEASED
     own_copy = select(copy.c.id).where(*runs_it).exists()
@@ -176,6 +174,7 @@ def lease(
             shards.c.release_at <= now,
             batches.c.status == BatchStatus.IN_PROGRESS,
             batches.c.model == model,
+            hold_of(shards.c.tenant_id).is_(None),
             ~own_copy,
         )
         .with_for_update(of=shards, skip_locked=True)

@@ -15,6 +15,7 @@ from app.domain.shard import ShardState
 from app.store.ids import new_id
 from app.store.shards import DONE, Lease, Shard, held_by, named
 from app.store.tables import batches, requests, results, shards
+from app.store.tenants import hold_of
 
 _SHARED = ("batch_id", "tenant_id", "last_line", "created_at", "release_at", "start_by", "zone", "losses")
 """What both parts of a shard that is cut have in common."""
@@ -66,6 +67,7 @@ def is_waiting(connection: Connection, *, place: str, model: str, now: datetime)
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
+            hold_of(shards.c.tenant_id).is_(None),
         )
         .exists()
     )
@@ -93,6 +95,7 @@ def left(connection: Connection, *, place: str, model: str, owner: str, now: dat
             shards.c.state == ShardState.PENDING,
             shards.c.zone == place,
             shards.c.release_at <= now,
+            hold_of(shards.c.tenant_id).is_(None),
             batches.c.model == model,
             batches.c.status == BatchStatus.IN_PROGRESS,
         )

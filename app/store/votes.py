@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, cast, col
 from app.domain.directive import L0
 from app.domain.judging import Kind
 from app.store.quality import evaluation_rounds, evaluation_samples, verdicts
+from app.store.tables import batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +33,24 @@ class Answered:
     batch_id: str
     line: int
     source: Source
+    endpoint: str
     body: Mapping[str, Any] | None
     answers: Mapping[int, str]
     """By level; like the prompt gone once it is past its retention."""
 
 
 _COLUMNS = [
-    evaluation_samples.c[name]
-    for name in ("ticket", "seed", "round_id", "batch_id", "line", "workload", "fingerprint", "body", "answers")
+    *(
+        evaluation_samples.c[name]
+        for name in ("ticket", "seed", "round_id", "batch_id", "line", "workload", "fingerprint", "body", "answers")
+    ),
+    batches.c.endpoint,
 ]
 
 
 def _answered(row: Mapping[Any, Any]) -> Answered:
     return Answered(
-        **{name: row[name] for name in ("ticket", "seed", "round_id", "batch_id", "line", "body")},
+        **{name: row[name] for name in ("ticket", "seed", "round_id", "batch_id", "line", "endpoint", "body")},
         source=Source(model=row["model"], workload=row["workload"], fingerprint=row["fingerprint"]),
         answers={int(level): text for level, text in (row["answers"] or {}).items()},
     )
@@ -63,6 +68,7 @@ def get(connection: Connection, tenant: str, ticket: str) -> Answered | None:
     query = (
         select(*_COLUMNS, evaluation_rounds.c.model)
         .join(evaluation_rounds, evaluation_rounds.c.id == evaluation_samples.c.round_id)
+        .join(batches, batches.c.id == evaluation_samples.c.batch_id)
         .where(_ended(tenant), evaluation_samples.c.ticket == ticket)
     )
     row = connection.execute(query).mappings().first()
@@ -104,6 +110,7 @@ def open_pairs(
     query = (
         select(*_COLUMNS, evaluation_rounds.c.model, shown.c.level)
         .join(evaluation_rounds, evaluation_rounds.c.id == evaluation_samples.c.round_id)
+        .join(batches, batches.c.id == evaluation_samples.c.batch_id)
         .join(shown, evaluation_samples.c.answers.has_key(cast(shown.c.level, Text)))
         .where(
             _ended(voter.tenant),

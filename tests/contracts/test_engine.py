@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.domain.attribution import Work
 from app.domain.completion import Completion, EngineRequest
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import EngineFailed
 from app.ports import Engine
 from tests.support.engine import EchoEngine
@@ -96,11 +98,55 @@ def test_an_answer_carries_the_tokens_that_its_usage_counts(engine: Engine) -> N
     assert one.body["choices"][0]["finish_reason"] == "length"
 
 
+def post(endpoint: str, **body: object) -> EngineRequest:
+    return EngineRequest(key=endpoint, endpoint=endpoint, body={"model": MODEL, **body})
+
+
+PROMPTS: Mapping[str, Mapping[str, Any]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Say hello"}], "max_tokens": 2},
+    "/v1/completions": {"prompt": "Say hello", "max_tokens": 2},
+    "/v1/responses": {"input": "Say hello", "max_output_tokens": 2},
+    "/v1/embeddings": {"input": "Say hello"},
+}
+
+
+def test_every_endpoint_that_it_says_it_can_is_answered_and_any_other_refused(engine: Engine) -> None:
+    assert set(PROMPTS) == set(ENDPOINTS)
+    done = run(engine, [post(endpoint, **body) for endpoint, body in PROMPTS.items()])
+    assert {endpoint for endpoint, one in done.items() if one.succeeded} == set(engine.endpoints)
+    for endpoint in ENDPOINTS.keys() - set(engine.endpoints):
+        assert done[endpoint].status_code == 400
+        assert done[endpoint].body["error"]["message"].startswith(f"The model {MODEL} does not answer {endpoint}: it")
+
+
 def test_text_completions_are_answered_too(engine: Engine) -> None:
-    body = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 3}
-    (one,) = run(engine, [EngineRequest(key="text", endpoint="/v1/completions", body=body)]).values()
+    body = {"prompt": ["Once upon a time", "The sky over the town"], "max_tokens": 3, "n": 2}
+    (one,) = run(engine, [post("/v1/completions", **body)]).values()
     assert one.succeeded
-    assert one.body["choices"][0]["text"]
+    assert [bool(choice["text"]) for choice in one.body["choices"]] == [True] * 4
+    assert one.completion_tokens == one.body["usage"]["completion_tokens"] == 12
+    assert one.prompt_tokens == one.body["usage"]["prompt_tokens"] >= 9
+
+
+def test_responses_are_answered_in_their_own_shape(engine: Engine) -> None:
+    said = [{"role": "user", "content": [{"type": "input_text", "text": "Tell me a very long story about a fox"}]}]
+    request = post("/v1/responses", input=said, instructions="Be kind.", max_output_tokens=4)
+    (one,) = run(engine, [request]).values()
+    assert one.succeeded
+    assert one.body["object"] == "response"
+    assert one.body["status"] == "incomplete"
+    assert ENDPOINTS["/v1/responses"].answer(one.body)
+    assert one.completion_tokens == one.body["usage"]["output_tokens"] == 4
+    assert one.prompt_tokens == one.body["usage"]["input_tokens"] >= 11
+    assert engine.drain_work()["/v1/responses"].decode_tokens == 4
+
+
+def test_numbers_that_are_no_tokens_of_the_model_harm_that_line_alone(engine: Engine) -> None:
+    far, good = [2**31 - 1, 2**40], [3, 4, 5]
+    requests = [post("/v1/completions", prompt=prompt, max_tokens=2) for prompt in (far, good)]
+    done = run(engine, [replace(request, key=key) for request, key in zip(requests, ("far", "good"), strict=True)])
+    assert done["good"].succeeded
+    assert done["far"].status_code == (400 if isinstance(engine, VllmEngine) else 200)
 
 
 def test_several_answers_to_one_prompt(engine: Engine) -> None:

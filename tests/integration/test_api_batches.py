@@ -199,6 +199,15 @@ def test_the_model_that_is_served(api: Api) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["gpt-4", "test-model/x", "%00", "test-model%2Fx", "x" * 500])
+def test_a_model_that_nobody_serves(api: Api, name: str) -> None:
+    response = api("GET", f"/v1/models/{name}")
+    fault = error_of(response, response.status_code)
+    assert response.status_code == (400 if name == "%00" else 404)
+    if response.status_code == 404:
+        assert (fault["type"], fault["param"], fault["code"]) == ("invalid_request_error", "model", "model_not_found")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/v1/nothing", 404), ("GET", "/", 404), ("PUT", "/v1/batches", 405), ("POST", "/v1/models", 405)],

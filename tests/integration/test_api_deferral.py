@@ -15,7 +15,7 @@ from tests.support.factories import line
 from tests.support.services import Desk, Desks, jsonl
 
 PLAN_KEYS = {
-    "schedule", "zones", "reason", "waits_for_worker", "held", "waiting_until", "expected_end", "in_time",
+    "schedule", "zones", "hold", "reason", "waits_for_worker", "held", "waiting_until", "expected_end", "in_time",
     "footprint_g", "footprint_g_interval", "at_once_g", "intensity_basis", "planned_at",
 }  # fmt: skip
 

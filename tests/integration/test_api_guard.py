@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.api.access import MAX_BODY_BYTES, Guard
-from app.settings import Settings
+from app.services.context import Context
+from tests.support.services import Desks
 
 
 class Body:
@@ -25,7 +26,7 @@ class Body:
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
 
-def call(body: Body, path: str, headers: Mapping[str, str], **settings: Any) -> int:
+def call(context: Context, body: Body, path: str, headers: Mapping[str, str]) -> int:
     """The status that the guard answers with; 200 if the application behind it read the whole body."""
     statuses: list[int] = []
 
@@ -38,27 +39,28 @@ def call(body: Body, path: str, headers: Mapping[str, str], **settings: Any) -> 
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    guard = Guard(application, Settings(_env_prefix="NOBODY_SETS_", **settings))
+    guard = Guard(application, context)
     pairs = [(name.encode(), value.encode()) for name, value in {"host": "127.0.0.1", **headers}.items()]
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": pairs}
     asyncio.run(guard(scope, body.receive, send))
     return statuses[0]
 
 
-def test_without_the_key_nothing_of_the_body_is_read() -> None:
+def test_without_the_key_nothing_of_the_body_is_read(desks: Desks) -> None:
     body = Body(b"x" * 1000, 1000)
-    assert call(body, "/v1/files", {"authorization": "Bearer wrong"}, api_key="right") == 401
+    assert call(desks.desk(api_key="right").context, body, "/v1/files", {"authorization": "Bearer wrong"}) == 401
     assert body.read == 0
 
 
 @pytest.mark.parametrize(
     ("path", "limit"), [("/v1/batches", MAX_BODY_BYTES), ("/v1/files", MAX_BODY_BYTES + 5_000_000)]
 )
-def test_a_body_is_refused_as_soon_as_it_is_too_long(path: str, limit: int) -> None:
+def test_a_body_is_refused_as_soon_as_it_is_too_long(desks: Desks, path: str, limit: int) -> None:
     chunk = 100_000
+    context = desks.desk(max_file_bytes=5_000_000).context
     fits = Body(b"x" * chunk, limit // chunk)
-    assert call(fits, path, {}, max_file_bytes=5_000_000) == 200
+    assert call(context, fits, path, {}) == 200
     too_long = Body(b"x" * chunk, 1000)
     with pytest.raises(Exception, match="The body is longer than"):
-        call(too_long, path, {}, max_file_bytes=5_000_000)
+        call(context, too_long, path, {})
     assert too_long.read == limit // chunk + 1

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from app.domain.batch import BatchStatus
+from app.domain.tenant import Limits
 from app.domain.workload import floor_of
 from app.services import discovery
-from app.store import class_models, results
+from app.store import class_models, results, tenants
 from app.store.database import TENANT
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL, a_request, a_result, chat, line, store_batch, store_mix
@@ -185,7 +186,9 @@ def test_tenants_share_no_model(desk: Desk) -> None:
     answered(desk, examples(300), tenant="other")
     discovery.discover(desk.context)
     assert desk.rows(VERSIONS) == []
-    discovery.discover(desk.context, "other")
+    with desk.context.database.transaction() as connection:
+        tenants.add(connection, "other", weight=1, limits=Limits(), now=desk.clock.now())
+    discovery.discover(desk.context)
     assert desk.rows("SELECT tenant_id FROM class_models") == ["other"]
     assert set(named(desk)) == {"default"}
 

@@ -294,4 +294,7 @@ def test_clients_see_the_models_that_are_served_and_the_installation_s_own(desk:
     assert [model["id"] for model in api.get("/v1/models")["data"]] == [MODEL]
     desk.see(model=OTHER)
     desk.see(model="a")
-    assert [model["id"] for model in api.get("/v1/models")["data"]] == [MODEL, "a", OTHER]
+    listed = api.get("/v1/models")["data"]
+    assert [model["id"] for model in listed] == [MODEL, "a", OTHER]
+    assert [api.get(f"/v1/models/{model['id']}") for model in listed] == listed
+    assert listed[0] == {"id": MODEL, "object": "model", "created": 0, "owned_by": "sprout"}

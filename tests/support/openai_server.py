@@ -1,9 +1,9 @@
-"""A real HTTP server on loopback that speaks OpenAI's chat and text completions and does what a test tells it to."""
+"""A real HTTP server on loopback that answers as OpenAI does on all endpoints of a batch, or as a test tells it to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -72,8 +72,11 @@ def failing_first(times: int, response: Response) -> Script:
 
 
 def prompt_of(body: Mapping[str, Any]) -> str:
-    """The text prompt, or the last message of the chat."""
-    return str(body["messages"][-1]["content"] if "messages" in body else body["prompt"])
+    """The last text that is asked: of a chat or of items its last message, of several texts the last."""
+    asked = body.get("messages") or body.get("prompt") or body.get("input")
+    last = asked[-1] if isinstance(asked, list) else asked
+    content = last["content"] if isinstance(last, dict) else last
+    return str(content[-1]["text"] if isinstance(content, list) and isinstance(content[-1], dict) else content)
 
 
 def echo(path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -82,26 +85,77 @@ def echo(path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     if REFUSE in prompt.split() or body.get("temperature", 1) < 0:
         message = "temperature must be non-negative." if REFUSE not in prompt.split() else "Refused on request."
         return 400, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-    words = prompt.split()
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(words)
-    answer = " ".join(words[:limit])
-    finish = "length" if limit < len(words) else "stop"
-    chat = path.endswith("/chat/completions")
-    content = {"message": {"role": "assistant", "content": answer}} if chat else {"text": answer}
-    choices = [{"index": index, **content, "finish_reason": finish} for index in range(body.get("n") or 1)]
-    texts = [str(message["content"]) for message in body["messages"]] if chat else [prompt]
-    spent = sum(len(text.split()) for text in texts), len(answer.split()) * len(choices)
-    usage = {"prompt_tokens": spent[0], "completion_tokens": spent[1], "total_tokens": sum(spent)}
-    kind = "chat.completion" if chat else "text_completion"
-    return 200, {
-        "id": "echo",
-        "object": kind,
+    endpoint = path.removeprefix("/v1")
+    answered = {"/responses": _response, "/embeddings": _embeddings}.get(endpoint, _completion)
+    return 200, {"id": "echo", "model": body.get("model"), **answered(body, endpoint)}
+
+
+def _completion(body: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+    chat = endpoint == "/chat/completions"
+    prompts = [prompt_of(body)] if chat else _texts(body["prompt"])
+    read = [str(message["content"]) for message in body["messages"]] if chat else prompts
+    said = [_echoed(prompt, body, "max_completion_tokens", "max_tokens") for prompt in prompts]
+    choices = [
+        {**({"message": {"role": "assistant", "content": answer}} if chat else {"text": answer}), "finish_reason": end}
+        for answer, end in said
+        for _ in range(body.get("n") or 1)
+    ]
+    spent = _words(read), _words([answer for answer, _ in said]) * (body.get("n") or 1)
+    return {
+        "object": "chat.completion" if chat else "text_completion",
         "created": 0,
-        "model": body.get("model"),
-        "choices": choices,
-        "usage": usage,
+        "choices": [{"index": index, **choice} for index, choice in enumerate(choices)],
+        "usage": {"prompt_tokens": spent[0], "completion_tokens": spent[1], "total_tokens": sum(spent)},
         "system_fingerprint": None,
     }
+
+
+def _response(body: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+    answer, end = _echoed(prompt_of(body), body, "max_output_tokens")
+    items = body["input"] if isinstance(body["input"], list) else [{"content": body["input"]}]
+    spent = _words([body.get("instructions") or "", *(str(item.get("content")) for item in items)]), _words([answer])
+    said = {"type": "output_text", "text": answer, "annotations": []}
+    return {
+        "object": "response",
+        "created_at": 0,
+        "status": "completed" if end == "stop" else "incomplete",
+        "output": [
+            {"type": "reasoning", "id": "thought", "summary": []},
+            {"type": "message", "id": "echo", "role": "assistant", "status": "completed", "content": [said]},
+        ],
+        "usage": {"input_tokens": spent[0], "output_tokens": spent[1], "total_tokens": sum(spent)},
+    }
+
+
+def _embeddings(body: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+    """Each is the length of its text and its number of words."""
+    texts = _texts(body["input"])
+    found = [[float(len(text)), float(len(text.split()))] for text in texts]
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(found)],
+        "usage": {"prompt_tokens": _words(texts), "total_tokens": _words(texts)},
+    }
+
+
+def _texts(value: Any) -> list[str]:
+    """Of a text or a list of texts; the numbers of tokens are its words."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value[0], int):
+        return [" ".join(map(str, value))]
+    return [text for item in value for text in _texts(item)]
+
+
+def _echoed(prompt: str, body: Mapping[str, Any], *limits: str) -> tuple[str, str]:
+    """An answer no longer than it may be, and why it ends."""
+    words = prompt.split()
+    limit = next((body[name] for name in limits if body.get(name)), len(words))
+    return " ".join(words[:limit]), "length" if limit < len(words) else "stop"
+
+
+def _words(texts: Iterable[str]) -> int:
+    return sum(len(text.split()) for text in texts)
 
 
 def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:

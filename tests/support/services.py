@@ -92,14 +92,19 @@ class Desk:
         return files.upload(self.context, TENANT, chunks=[content], describe=lambda: Described("in.jsonl", "batch"))
 
     def submit(
-        self, content: bytes, *, metadata: Mapping[str, str] | None = None, completion_window: str = "24h"
+        self,
+        content: bytes,
+        *,
+        endpoint: str = ENDPOINT,
+        metadata: Mapping[str, str] | None = None,
+        completion_window: str = "24h",
     ) -> str:
         """The id of a batch over `content` that waits for validation."""
         batch = batches.create(
             self.context,
             TENANT,
             input_file_id=self.upload(content).id,
-            endpoint=ENDPOINT,
+            endpoint=endpoint,
             completion_window=completion_window,
             metadata=metadata,
         )

@@ -16,9 +16,11 @@ import msgspec
 
 from app.domain.attribution import Work
 from app.domain.completion import REQUEST_TIMEOUT, TIMED_OUT, Completion, EngineRequest, error_body
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import EngineFailed
 from workers.engines.slots import Slots
 from workers.engines.tally import Tally, tokens_of, work
+from workers.engines.usage import usage_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,11 @@ class StreamingEngine(ABC):
     def devices(self) -> int:
         return 1
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """All, where only each answer will tell."""
+        return tuple(ENDPOINTS)
+
     @abstractmethod
     async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
         """The completion of one request that holds its place; cancelled after `timeout_s`.
@@ -86,7 +93,7 @@ class StreamingEngine(ABC):
             call.cancel()
 
     def drain_work(self) -> Mapping[str, Work]:
-        """Places are a request's `n`. Tokens are counted when it ends, by its usage, if no subclass does so before."""
+        """Places are its sequences. Tokens are counted when it ends, by its usage, if no subclass does so before."""
         tokens, places = self.tally.drain(), self._slots.drain()
         return {key: work(places.get(key, 0.0), tokens.get(key)) for key in places.keys() | tokens.keys()}
 
@@ -133,7 +140,7 @@ class StreamingEngine(ABC):
             async with self._door:
                 early = self._begin(request, timeout_s)
                 try:
-                    async with self._slots.hold(request.key, _places(request)):
+                    async with self._slots.hold(request.key, ENDPOINTS[request.endpoint].sequences(request.body)):
                         outcome = await self._outcome(request, timeout_s, early)
                         if isinstance(outcome, Completion):
                             self.tally.reach(request.key, tokens_of(outcome))
@@ -201,14 +208,13 @@ def refusal(
 
 def completion(key: str, status_code: int, body: Mapping[str, object]) -> Completion:
     """An OpenAI server's answer, with the tokens that its `usage` counts."""
-    usage = body.get("usage")
-    counts = usage if isinstance(usage, Mapping) else {}
+    usage = usage_of(body)
     return Completion(
         key=key,
         status_code=status_code,
         body=_storable(body),
-        prompt_tokens=_count(counts.get("prompt_tokens")),
-        completion_tokens=_count(counts.get("completion_tokens")),
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.completion,
     )
 
 
@@ -220,16 +226,6 @@ def _storable(body: Mapping[str, object]) -> Mapping[str, object]:
         text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         whole = msgspec.json.decode(msgspec.json.encode(json.loads(text)))
     return whole
-
-
-def _count(value: object) -> int:
-    """A server's own count of tokens, if it is one that can be."""
-    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
-
-
-def _places(request: EngineRequest) -> int:
-    n = request.body.get("n")
-    return n if isinstance(n, int) and n > 0 else 1
 
 
 def _take(outcomes: Outcomes, most: int, wait_s: float) -> tuple[list[Completion], EngineFailed | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.domain.attribution import Work
 from app.domain.completion import Completion
+from workers.engines.usage import usage_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,5 @@ def work(place_s: float, tokens: Tokens | None) -> Work:
 
 def tokens_of(completion: Completion) -> Tokens:
     """By the answer's `usage`: without what it says came from a prefix cache."""
-    usage = completion.body.get("usage")
-    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    computed = completion.prompt_tokens - (max(cached, 0) if isinstance(cached, int) else 0)
+    computed = completion.prompt_tokens - usage_of(completion.body).cached
     return Tokens(prefill=max(computed, 0), decode=completion.completion_tokens)

@@ -84,6 +84,10 @@ class VllmEngine(StreamingEngine):
         return self._devices
 
     @property
+    def endpoints(self) -> Sequence[str]:
+        return self._endpoints
+
+    @property
     def on_cpu(self) -> bool:
         return self._on_cpu
 
@@ -111,6 +115,7 @@ class VllmEngine(StreamingEngine):
         try:
             self._client = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
             self._serving = await ServingLayer.over(self._client, args)
+            self._endpoints = self._serving.endpoints
         except Exception as exc:
             raise EngineFailed(f"vLLM could not start {self._options['model']}: {exc}. Its log says why.") from exc
         if self._on_cpu:

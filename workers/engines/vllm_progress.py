@@ -6,6 +6,7 @@ seen.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -16,6 +17,9 @@ from workers.engines.tally import Tokens
 
 if TYPE_CHECKING:
     from vllm.v1.engine.output_processor import RequestState
+
+
+_OUR_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class VllmProgress:
@@ -58,8 +62,9 @@ class VllmProgress:
 
 
 def _request_id(external: str) -> str:
-    """vLLM puts the endpoint before it (`chatcmpl-`, `cmpl-`) and the number of a prompt behind it."""
-    return external.partition("-")[2][: len(uuid.UUID(int=0).hex)]
+    """vLLM puts the endpoint before it (`chatcmpl-`, `resp_`) and the number of a prompt behind it."""
+    found = _OUR_ID.search(external)
+    return found[0] if found else ""
 
 
 def _tokens(state: RequestState) -> Tokens:

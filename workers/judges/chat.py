@@ -10,18 +10,18 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.completion import Completion, EngineRequest
+from app.domain.endpoints import CHAT
 from app.domain.errors import EngineUnavailable, InvalidInput, JudgeUnavailable
 from app.domain.judging import (
     REPLY_TOKENS,
     Comparison,
     Kind,
     Opinion,
-    answer_text,
     messages,
     parse_reply,
     response_format,
-    storable,
 )
+from app.domain.text import storable
 from app.ports import Engine
 
 TIMEOUT_S = 120.0
@@ -103,7 +103,7 @@ class ChatJudge:
         }
         if forms:
             body["response_format"] = response_format(len(comparison.answers))
-        return EngineRequest(key=comparison.key, endpoint="/v1/chat/completions", body=body)
+        return EngineRequest(key=comparison.key, endpoint=CHAT.path, body=body)
 
 
 def _check_address(completions: Sequence[Completion]) -> None:
@@ -125,7 +125,7 @@ def _opinion(comparison: Comparison, completion: Completion) -> Opinion:
         return Opinion(
             key=comparison.key, fault=f"the judge answered {completion.status_code}: {_error(completion.body)}"
         )
-    reply = answer_text(completion.body)
+    reply = CHAT.answer(completion.body)
     said = Opinion(
         key=comparison.key,
         reply=reply[:LONGEST_REPLY],

@@ -14,7 +14,6 @@ from app.domain.judging import (
     Outcome,
     Question,
     Vote,
-    answer_text,
     clipped,
     conversation,
     messages,
@@ -289,22 +288,7 @@ def test_one_vote_is_a_verdict_where_the_order_does_not_matter(said: Vote, expec
 
 def test_a_conversation_is_shown_with_its_roles_and_a_single_message_without() -> None:
     system, user = {"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}
-    assert conversation({"messages": [user]}) == "Hello"
-    assert conversation({"messages": [system, user]}) == "system: Be kind.\n\nuser: Hello"
+    assert conversation([user]) == "Hello"
+    assert conversation([system, user]) == "system: Be kind.\n\nuser: Hello"
     parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "two"}]
-    assert conversation({"messages": [{"role": "user", "content": parts}]}) == "one\n\ntwo"
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        ({"choices": [{"message": {"content": "Yes"}}, {"message": {"content": "No"}}]}, "Yes"),
-        ({"choices": [{"message": {"content": None}}]}, ""),
-        ({"choices": [{"message": {"content": [{"type": "text", "text": "Yes"}]}}]}, "Yes"),
-        ({"choices": [{}]}, ""),
-        ({"choices": []}, ""),
-        ({}, ""),
-    ],
-)
-def test_an_answer_is_the_text_of_its_first_choice(body: dict[str, object], text: str) -> None:
-    assert answer_text(body) == text
+    assert conversation([{"role": "user", "content": parts}]) == "one\n\ntwo"

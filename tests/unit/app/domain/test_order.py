@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.endpoints import CHAT, ENDPOINTS
 from app.domain.order import Prompt, expected_tokens, longest_first, system_prompt
 from tests.support.factories import a_profile
 
@@ -17,7 +18,7 @@ def prompt(
 ) -> Prompt:
     leading = [] if system is None else [{"role": "system", "content": system}]
     body = {"messages": [*leading, {"role": "user", "content": text}], **parameters}
-    return Prompt(body=body, workload=workload, level=level)
+    return Prompt(endpoint=CHAT, body=body, workload=workload, level=level)
 
 
 def order(prompts: Sequence[Prompt], **expected: float) -> list[int]:
@@ -72,25 +73,36 @@ def test_a_stratum_without_a_profile_is_as_long_as_its_workload() -> None:
 def test_all_leading_system_and_developer_messages_are_the_system_prompt() -> None:
     first, second = {"role": "system", "content": "A"}, {"role": "developer", "content": "B", "name": "x"}
     later = [{"role": "user", "content": "Why?"}, {"role": "system", "content": "C"}]
-    whole = system_prompt({"messages": [first, second, *later]})
-    assert whole == system_prompt({"messages": [first, second, {"role": "user", "content": "How?"}]})
-    assert whole != system_prompt({"messages": [first, *later]})
-    assert system_prompt({"messages": [{"role": "system", "content": [{"type": "text", "text": "A"}]}]}) != ""
-    assert system_prompt({"messages": later}) == system_prompt({"prompt": "Once"}) == ""
+    whole = system_prompt([first, second, *later])
+    assert whole == system_prompt([first, second, {"role": "user", "content": "How?"}])
+    assert whole != system_prompt([first, *later])
+    assert system_prompt([{"role": "system", "content": [{"type": "text", "text": "A"}]}]) != ""
+    assert system_prompt(later) == ""
 
 
 def test_text_completions_have_a_length_too() -> None:
+    completions = ENDPOINTS["/v1/completions"]
     texts: list[object] = ["short", "much longer than that", [[1, 2, 3]], ["two", "texts, and long ones at that"]]
-    prompts = [Prompt(body={"prompt": text}, workload="mail", level=0) for text in texts]
-    assert order(prompts) == [3, 1, 0, 2]
+    prompts = [Prompt(endpoint=completions, body={"prompt": text}, workload="mail", level=0) for text in texts]
+    assert order(prompts) == [3, 1, 2, 0]
+
+
+def test_responses_may_be_as_long_as_they_say_and_share_their_instructions() -> None:
+    responses = ENDPOINTS["/v1/responses"]
+    bodies: list[dict[str, Any]] = [
+        {"input": "Why?", "max_output_tokens": 10, "instructions": "A"},
+        {"input": "Why?", "max_output_tokens": 30},
+        {"input": "Why?", "max_output_tokens": 90, "instructions": "A"},
+    ]
+    prompts = [Prompt(endpoint=responses, body=body, workload="mail", level=0) for body in bodies]
+    assert order(prompts, mail0=100) == [2, 0, 1]
 
 
 @pytest.mark.parametrize("content", [None, 7, {"a": 1}, [None, {"text": 5}, "x"], "x" * 9])
 @pytest.mark.parametrize("limit", [None, 0, -1, "many", True])
 def test_odd_bodies_are_ordered_all_the_same(content: object, limit: object) -> None:
-    odd = Prompt(
-        body={"messages": [{"role": "system", "content": content}, "text"], "max_tokens": limit}, workload="w", level=9
-    )
+    body = {"messages": [{"role": "system", "content": content}, {}], "max_tokens": limit}
+    odd = Prompt(endpoint=CHAT, body=body, workload="w", level=9)
     assert sorted(order([odd, prompt("A"), odd], mail0=3)) == [0, 1, 2]
 
 
@@ -111,7 +123,7 @@ def test_every_request_once_groups_whole_and_each_time_the_same(prompts: list[Pr
     expected = {"mail0": 300.0, "mail1": 90.0, "news0": 200.0, "news2": 10.0}
     found = order(prompts, **expected)
     assert sorted(found) == list(range(len(prompts)))
-    systems = [system_prompt(prompts[index].body) for index in found]
+    systems = [system_prompt(prompts[index].body["messages"]) for index in found]
     changes = sum(before != after for before, after in pairwise(systems))
     assert changes == max(len(set(systems)) - 1, 0)
     assert order(prompts, **expected) == found

@@ -8,6 +8,7 @@ import pytest
 
 from app.discovery.embedding import AT_ONCE
 from app.discovery.model import ClassModel, fit
+from app.domain.endpoints import CHAT, ENDPOINTS
 from app.domain.errors import InvalidInput
 from app.domain.request import Request
 from app.domain.workload import declared_in, discovered_name, parse_workload, stratum_name
@@ -16,7 +17,7 @@ from tests.support.prompts import examples
 
 
 def said(*messages: tuple[str, Any]) -> str:
-    return prompt_of({"messages": [{"role": role, "content": content} for role, content in messages]})
+    return prompt_of([{"role": role, "content": content} for role, content in messages])
 
 
 def test_a_prompt_is_what_the_user_says() -> None:
@@ -37,11 +38,6 @@ def test_of_parts_only_text_is_taken() -> None:
 @pytest.mark.parametrize("content", [None, "", 7, [], {}])
 def test_nothing_said_is_an_empty_prompt(content: object) -> None:
     assert said(("user", content)) == ""
-
-
-@pytest.mark.parametrize("body", [{}, {"messages": []}, {"messages": ["odd", {}]}])
-def test_a_body_without_messages_too(body: dict[str, Any]) -> None:
-    assert prompt_of(body) == ""
 
 
 def test_the_middle_of_a_long_text_is_left_out() -> None:
@@ -79,20 +75,29 @@ def learned() -> ClassModel:
 def test_requests_are_named_in_their_order_each_by_its_own_text() -> None:
     texts = [example.prompt for example in examples(2 * AT_ONCE + 3, seed=3)]
     entries = [request(line, text, "mine" if line % 5 == 0 else "default") for line, text in enumerate(texts, 1)]
-    found = list(named(entries, learned()))
-    alone = [learned().assign([prompt_of(e.body)], [declared_in(e.workload)])[0] for e in entries]
+    found = list(named(entries, learned(), CHAT))
+    alone = [learned().assign([prompt_of(e.body["messages"])], [declared_in(e.workload)])[0] for e in entries]
     assert found == [replace(entry, workload=name) for entry, name in zip(entries, alone, strict=True)]
     assert {"mine"} < {entry.workload for entry in found}
 
 
 def test_without_a_model_requests_pass_as_they_are() -> None:
     entries = [request(1, "Who?"), request(2, "Where?", "mine")]
-    assert list(named(entries, None)) == entries
-    assert list(named([], learned())) == []
+    assert list(named(entries, None, CHAT)) == entries
+    assert list(named([], learned(), CHAT)) == []
 
 
 @pytest.mark.parametrize(("size", "taken"), [(10, AT_ONCE), (PART_BYTES // 4, 4), (PART_BYTES, 1)])
 def test_large_requests_are_not_gathered(size: int, taken: int) -> None:
     entries = (request(line, "Who?", body_json=b"x" * size) for line in range(1, 1000))
-    next(named(entries, learned()))
+    next(named(entries, learned(), CHAT))
     assert next(entries).line == taken + 1
+
+
+def test_what_no_directive_can_shorten_keeps_its_workload() -> None:
+    entries = [replace(request(1, ""), body={"input": "Who?"}, workload="embeddings")]
+    assert list(named(entries, learned(), ENDPOINTS["/v1/embeddings"])) == entries
+    asked = [replace(request(1, ""), body={"prompt": "Who?"}, workload="completions")]
+    assert [declared_in(one.workload) for one in named(asked, learned(), ENDPOINTS["/v1/completions"])] == [
+        "completions"
+    ]
