@@ -16,7 +16,7 @@ COPY app app
 COPY workers workers
 COPY migrations migrations
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --quiet --no-build-isolation -c constraints.txt .
+    pip install --quiet --no-build-isolation -c constraints.txt '.[s3]'
 WORKDIR /var/lib/sprout
 USER 10001:10001
 VOLUME /var/lib/sprout

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.callers import Callers
+from app.api.limits import MAX_BODY_BYTES, limited, refusal_of_size, shallow
 from app.api.scopes import needed
 from app.domain.completion import error_body
 from app.domain.errors import ServiceUnavailable
@@ -21,14 +22,14 @@ from app.web.pages import VOTE_PAGE
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 OPEN_PATHS = frozenset({"/healthz"})
+UPLOADS = "/v1/files"
+"""What takes long bodies."""
 VOTES = "/sprout/v1/votes"
 """What our own page sends to."""
 WRONG_KEY = (
     "Incorrect API key provided: send one of `sprout keys create`, or the operator's key of SPROUT_API_KEY, as bearer "
     "token."
 )
-MAX_BODY_BYTES = 1 << 20
-"""Longest body of a request that is no upload; also the room for a form around an uploaded file."""
 
 
 class Guard:
@@ -50,18 +51,22 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
+        is_upload = scope["path"] == UPLOADS
+        limit = MAX_BODY_BYTES + (self._max_file_bytes if is_upload else 0)
         try:
             caller = await self._caller(Request(scope))
             if caller is not None:
                 _check_scope(caller, scope["method"], scope["path"])
                 scope.setdefault("state", {})["caller"] = caller
+            too_large = refusal_of_size(scope, limit)
+            if too_large is not None:
+                raise _Refused(*too_large)
         except _Refused as exc:
             body = error_body(exc.message, kind=exc.kind, code=exc.code)
             await JSONResponse(body, status_code=exc.status)(scope, receive, send)
             return
-        upload = scope["path"] == "/v1/files"
-        limit = MAX_BODY_BYTES + (self._max_file_bytes if upload else 0)
-        await self._app(scope, _limited(receive, limit), send)
+        received = limited(receive, limit)
+        await self._app(scope, received if is_upload else shallow(received), send)
 
     async def _caller(self, request: Request) -> keys.Caller | None:
         """Who calls; None for the page that holds no data and asks for the key. Raises _Refused."""
@@ -112,21 +117,6 @@ def _is_foreign(request: Request) -> bool:
     if origin is None:
         return False
     return request.scope["path"] != VOTES or origin != f"{request.url.scheme}://{request.headers.get('host')}"
-
-
-def _limited(receive: Receive, limit: int) -> Receive:
-    """`receive` that refuses a body as soon as it is longer than `limit` bytes."""
-    size = 0
-
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise HTTPException(413, f"The body is longer than {limit} bytes: split it into several batches.")
-        return message
-
-    return counted
 
 
 def get_context(request: Request) -> Context:

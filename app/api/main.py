@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any
 
 from fastapi import FastAPI
 
 from app.api import batches, errors, files, metrics, models, sprout, webhooks
 from app.api.access import Guard
+from app.api.documents import REFUSALS
 from app.api.endings import Endings
 from app.composition import build_context
 from app.services.context import Context
@@ -24,7 +26,14 @@ def create_app(context: Context) -> FastAPI:
         app.state.endings.close()
         context.database.close()
 
-    app = FastAPI(title="Sprout", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(
+        title="Sprout",
+        version="0.1.0",
+        description="OpenAI's Files and Batches API, and what Sprout has beyond it.",
+        lifespan=lifespan,
+        responses=REFUSALS,
+        generate_unique_id_function=attrgetter("name"),
+    )
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, context=context)

@@ -27,7 +27,7 @@ class _Events(Collector):
         yield family
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
 def metrics(context: Services) -> Response:
     """In Prometheus' text format: `sprout_events_total` by `kind` (`quality_drop`, `model_changed`)."""
     registry = CollectorRegistry()

@@ -28,7 +28,8 @@ _CELERY = (sys.executable, "-m", "celery", "-A", "workers")
 
 def api(settings: Settings) -> Sequence[str]:
     address = ("--host", settings.api_host, "--port", str(settings.api_port))
-    return (sys.executable, "-m", "uvicorn", "--factory", "app.api.main:application", *address, "--no-access-log")
+    server = (sys.executable, "-m", "uvicorn", "--factory", "app.api.main:application")
+    return (*server, *address, "--http", "app.api.protocol:BoundedProtocol", "--no-access-log")
 
 
 def beat(settings: Settings) -> Sequence[str]:

@@ -15,7 +15,7 @@ from app.api.callers import KNOWN_S, Callers
 from app.api.scopes import SCOPES
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.tenant import EVERYTHING, Limits, Scope
-from app.services import keys, rounds, tenants
+from app.services import keys, rounds, tenants, webhooks
 from app.web.pages import VOTE_PAGE
 from tests.support.api import Api, error_of
 from tests.support.engine import EchoEngine
@@ -247,7 +247,14 @@ def populated(desk: Desk, engine: EchoEngine) -> dict[str, str]:
         store_verdicts(connection, wins=3)
     file_id = desk.batch(done.id).output_file_id
     assert file_id is not None
-    return {"batch_id": done.id, "waits": waits.id, "file_id": file_id, "input": done.input_file_id}
+    url, events = "https://hooks.example.com/SECRET", ["batch.completed"]
+    hook = webhooks.add(desk.context, "default", url=url, event_types=events, name="SECRET")
+    ids = {"batch_id": done.id, "waits": waits.id, "file_id": file_id, "input": done.input_file_id}
+    return {**ids, "webhook": hook.id}
+
+
+OWNED = {"batch_id": ("batch_id", "waits"), "file_id": ("file_id", "input"), "webhook_id": ("webhook",)}
+"""By parameter of a route, what `populated` has of the kind."""
 
 
 def test_nothing_of_one_tenant_is_visible_to_another(api: Api, desk: Desk, engine: EchoEngine, other: Headers) -> None:
@@ -255,11 +262,9 @@ def test_nothing_of_one_tenant_is_visible_to_another(api: Api, desk: Desk, engin
     before = desk.rows("SELECT batches::text FROM batches ORDER BY id")
     for path, methods in SCOPES.items():
         for method in methods:
-            if "{" not in path:
-                continue
-            name = re.findall(r"\{(\w+)\}", path)[0]
-            values = [ids["batch_id"], ids["waits"]] if name == "batch_id" else [ids["file_id"], ids["input"]]
-            for value in values:
+            name = next(iter(re.findall(r"\{(\w+)\}", path)), None)
+            for owned in OWNED[name] if name else ():
+                value = ids[owned]
                 answer = api(method, path.replace(f"{{{name}}}", value), headers=other)
                 error_of(answer, 404)
                 assert "SECRET" not in answer.text

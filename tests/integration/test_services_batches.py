@@ -50,13 +50,13 @@ def test_a_new_batch_waits_for_its_validation(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"endpoint": "/v1/images"}, "endpoint"),
         ({"completion_window": "5m"}, "completion_window"),
         ({"completion_window": "8d"}, "completion_window"),
         ({"metadata": {f"key{number}": "" for number in range(17)}}, "metadata"),
-        ({"metadata": {"k" * 65: ""}}, "metadata"),
-        ({"metadata": {"k": "v" * 513}}, "metadata"),
-        ({"metadata": {"k": "nul \0"}}, "metadata"),
+        ({"metadata": {"k" * 65: ""}}, f"metadata.{'k' * 64}"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"metadata": {"k": "nul \0"}}, "metadata.k"),
         ({"metadata": {"sprout_level": "L7"}}, "metadata.sprout_level"),
         ({"metadata": {"sprout_workload": "-"}}, "metadata.sprout_workload"),
     ],

@@ -162,7 +162,7 @@ def in_real_time(desk: Desk) -> Desk:
 
 def submit(desk: Desk, tenant: str, requests: int) -> str:
     content = jsonl(line(f"r{number}", body=chat(f"Say {number}.")) for number in range(requests))
-    file = files.upload(desk.context, tenant, chunks=[content], names=lambda: ("in.jsonl", "batch"))
+    file = files.upload(desk.context, tenant, chunks=[content], describe=lambda: files.Described("in.jsonl", "batch"))
     batch = batches.create(
         desk.context, tenant, input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata=None
     )

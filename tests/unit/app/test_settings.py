@@ -88,6 +88,7 @@ def test_other_variables_are_left_alone(load: Load) -> None:
         ("SPROUT_API_PORT", "70000"),
         ("SPROUT_API_PORT", "-1"),
         ("SPROUT_MAX_FILE_BYTES", "0"),
+        ("SPROUT_FILES_URL", "bucket/prefix"),
         ("SPROUT_MAX_LINE_BYTES", "1e6"),
         ("SPROUT_ENGINE", "llama"),
         ("SPROUT_ENGINE_MAX_SEQS", "0"),

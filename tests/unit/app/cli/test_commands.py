@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
+from app.api.protocol import BoundedProtocol
 from app.cli import commands
 from app.domain.errors import ConfigurationError
 from app.ports import Queue
@@ -22,6 +24,7 @@ def test_the_api_is_served_where_the_settings_say(host: str) -> None:
     assert command[1:5] == ("-m", "uvicorn", "--factory", "app.api.main:application")
     assert command[command.index("--host") + 1] == host
     assert command[command.index("--port") + 1] == "8123"
+    assert resolve_name(command[command.index("--http") + 1]) is BoundedProtocol
 
 
 def test_a_key_is_never_on_a_command_line() -> None:
