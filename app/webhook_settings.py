@@ -10,6 +10,17 @@ from app.domain.errors import InvalidInput
 from app.domain.webhook import check_secret
 
 
+def address(text: str) -> httpx.URL | None:
+    """What can be called; None for anything else."""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    # What a host may not have, httpx has turned into escapes.
+    whole = url.scheme in ("http", "https") and url.host and "%" not in url.raw_host.decode("ascii")
+    return url if whole and (url.port is None or 0 < url.port < 1 << 16) else None
+
+
 class WebhookSettings(BaseSettings):
     """See `app.settings`."""
 
@@ -28,11 +39,7 @@ class WebhookSettings(BaseSettings):
     def _webhook_agrees(self) -> WebhookSettings:
         if self.webhook_url is None:
             return self
-        try:
-            address = httpx.URL(self.webhook_url.get_secret_value())
-        except (httpx.InvalidURL, ValueError):
-            address = httpx.URL()
-        if address.scheme not in ("http", "https") or not address.host:
+        if address(self.webhook_url.get_secret_value()) is None:
             raise ValueError("SPROUT_WEBHOOK_URL is an address that starts with http:// or https://")
         try:
             check_secret(self.webhook_secret.get_secret_value() if self.webhook_secret else "")

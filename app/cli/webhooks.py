@@ -11,6 +11,7 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.stack import running
 from app.domain.webhook import BATCH_EVENTS
@@ -84,7 +85,7 @@ def _described(found: Mapping[str, Any]) -> Table:
         ("last success", _moment(health["last_success_at"]) if health["last_success_at"] else "none"),
         ("last failure", failure),
     ):
-        table.add_row(title, text)
+        table.add_row(Text(title), Text(text, overflow="fold"))
     return table
 
 

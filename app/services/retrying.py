@@ -21,7 +21,6 @@ from app.store import batches, requests
 from app.store.batches import Batch, Counts
 from app.store.ids import new_id
 
-
 _GONE = "The requests of batch '{}' were deleted, as their retention says: create a new batch from your own file."
 
 

@@ -68,7 +68,7 @@ class Teller:
 def tell_next(context: Context, *, before: Callable[[], None] = lambda: None, resolve: Resolve = resolve) -> bool:
     """Make one try of what is due first; whether anything was. `before` is called once that is taken."""
     with context.database.transaction() as connection:
-        delivery = webhooks.claim(connection, now=context.clock.now(), lease=LEASE)
+        delivery = webhooks.claim(connection, now=context.clock.now(), lease=LEASE * context.settings.clock_speed)
     if delivery is None:
         return False
     before()

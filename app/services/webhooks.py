@@ -5,8 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 
-import httpx
-
 from app.domain.errors import InvalidInput
 from app.domain.webhook import BATCH_EVENTS, as_secret
 from app.outbound.connection import is_private_number
@@ -14,6 +12,7 @@ from app.services.context import Context
 from app.store import webhooks
 from app.store.ids import new_id
 from app.store.webhooks import Endpoint
+from app.webhook_settings import address
 
 MOST = 10
 """Endpoints of a tenant: each is told of every end."""
@@ -57,12 +56,8 @@ def _new_secret() -> str:
 
 def _check_url(url: str, *, private: bool) -> None:
     schemes = ("https", "http") if private else ("https",)
-    try:
-        parsed = httpx.URL(url)
-        usable = bool(parsed.host) and parsed.port != 0 and len(url) <= LONGEST_URL
-    except (httpx.InvalidURL, ValueError):
-        usable = False
-    if not usable or parsed.scheme not in schemes:
+    parsed = address(url)
+    if parsed is None or parsed.scheme not in schemes or len(url) > LONGEST_URL:
         raise InvalidInput(
             f"A webhook's URL is a whole address that starts with {schemes[0]}://, of {LONGEST_URL} characters at most"
             + ("." if private else ": without TLS only where SPROUT_WEBHOOK_PRIVATE=true."),

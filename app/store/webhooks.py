@@ -144,6 +144,8 @@ def claim(connection: Connection, *, now: datetime, lease: timedelta) -> Deliver
 
     Endpoints that answer come first, and no endpoint has more than a few at a time.
     """
+    # One after another, or two that count at once would both find room for one more.
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("webhook deliveries", 0))))
     tried = select(deliveries.c.endpoint_id).join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
     tried = tried.where(deliveries.c.lease_expires_at > now).group_by(deliveries.c.endpoint_id, endpoints.c.failing)
     busy = tried.having(or_(and_(endpoints.c.failing, func.count() >= 1), func.count() >= AT_ONCE))
