@@ -83,8 +83,8 @@ def of_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
 
 def _at_l0(result: Result, footprint_g: float, known: Mapping[str, Profile]) -> tuple[float | None, float | None]:
     """Joules and grams expected of the request at L0, priced as it was; None where nothing can be said: it has no
-    answer or an earlier one was given again, its user chose the level, or too few requests of its workload were measured
-    at L0."""
+    answer or one that was there already, its user chose the level, or too few requests of its workload were measured at
+    L0."""
     if result.status_code != 200 or result.cached:
         return None, None
     if result.level == L0:
