@@ -103,6 +103,10 @@ class Tokenizer(Protocol):
         """Tokens of plain `text`, without special tokens."""
         ...
 
+    def bound(self, text: str) -> int | None:
+        """What `count` gives at the most, for a small part of its time; None where no such bound is known."""
+        ...
+
     def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
         """Tokens of a chat as the model's template renders it, generation prompt included.
 

@@ -171,7 +171,7 @@ def batch_report(context: Services, tenant: Caller, batch_id: Text) -> Any:
     - `levels`: sums per workload, level and `intensity_basis`; those of two bases must not be added up. Where hours got
       another figure since, `first_operational_g` is what was priced at first; null where nothing changed.
     - `l0_refused`: why there is no estimate at all; null unless the batch was priced on two bases.
-    - `intensity_origins`: how many answered `requests` were priced with figures of each `basis` and `origin`.
+    - `intensity_origins`: how many `requests` that ran were priced with figures of each `basis` and `origin`.
     """
     found = asdict(reporting.report(context, tenant, batch_id))
     found.pop("batch")

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli.batches import cancel, described, list_batches, release, show
 from app.cli.client import Client
 from app.cli.quote import quote
+from app.cli.source import endpoint_of
 from app.cli.stack import connect
 from app.cli.tables import show_reports
 from app.domain.batch import RUN_KEY, SCHEDULE_KEY, ZONES_KEY, BatchStatus, Schedule
@@ -103,7 +104,8 @@ def submit(client: Client, source: Path, name: str, *, window: str, metadata: Ma
         ended = BatchStatus(known["status"]).is_final or known["status"] == BatchStatus.CANCELLING
         if not ended and (known["metadata"] or {}).get(RUN_KEY) == metadata[RUN_KEY]:
             return str(known["id"])
-    return str(client.create(client.upload(source, name), window=window, metadata=metadata)["id"])
+    file_id = client.upload(source, name)
+    return str(client.create(file_id, endpoint=endpoint_of(source), window=window, metadata=metadata)["id"])
 
 
 def completed(client: Client, key: str) -> str | None:

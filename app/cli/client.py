@@ -57,10 +57,10 @@ class Client:
         with path.open("rb") as file:
             return str(self._call("POST", "/v1/files", data={"purpose": "batch"}, files={"file": (name, file)})["id"])
 
-    def create(self, file_id: str, *, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    def create(self, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
         body = {
             "input_file_id": file_id,
-            "endpoint": "/v1/chat/completions",
+            "endpoint": endpoint,
             "completion_window": window,
             "metadata": dict(metadata),
         }

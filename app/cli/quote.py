@@ -14,12 +14,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from app.cli.source import endpoint_of, first_model
 from app.cli.stack import running
 from app.cli.tables import grams
 from app.domain.batch import Schedule
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import InvalidInput
-from app.domain.request import WORKLOAD_KEY, named_model
-from app.domain.workload import DEFAULT_WORKLOAD
+from app.domain.request import WORKLOAD_KEY
 from app.settings import load
 
 
@@ -35,7 +36,7 @@ def quote(source: Path, window: str, workload: str | None, level: str | None, zo
 
     Its lines are counted by workload here; nothing is uploaded.
     """
-    requests = count(source, workload or DEFAULT_WORKLOAD)
+    requests = count(source, workload or ENDPOINTS[endpoint_of(source)].workload)
     with running(load()) as client:
         found = client.quote(
             requests,
@@ -65,12 +66,6 @@ def count(source: Path, workload: str) -> Mapping[str, int]:
     if not found:
         raise InvalidInput(f"{source} has no requests: write one JSON object per line.")
     return found
-
-
-def first_model(source: Path) -> str | None:
-    """The model on which the batch would run: all lines name the same."""
-    with source.open("rb") as lines:
-        return next((named_model(line) for line in lines if line.strip()), None)
 
 
 def _declared(line: bytes, number: int) -> str | None:

@@ -19,6 +19,7 @@ from app.cli.stack import connect
 from app.cli.tables import grams, show_reports
 from app.composition import tokenizer_of
 from app.domain.batch import RUN_KEY, BatchStatus
+from app.domain.endpoints import CHAT
 from app.domain.errors import ConfigurationError, InvalidInput
 from app.domain.request import WORKLOAD_KEY
 from app.ports import Tokenizer
@@ -141,7 +142,7 @@ class Pipeline:
     def _round(self, summaries: Sequence[Summary]) -> Sequence[Summary]:
         """Run one batch with the requests of all `summaries`; returns those that need another round."""
         lines = [
-            {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body(self._model, prompt)}
+            {"custom_id": key, "method": "POST", "url": CHAT.path, "body": body(self._model, prompt)}
             for summary in summaries
             for key, prompt in summary.requests()
         ]

@@ -62,7 +62,12 @@ class TokenBound:
         return Frame(most=self._of(text), times=times)
 
     def _of(self, text: str) -> int:
-        return len(text) if text.isascii() else self._growth * len(text.encode(errors="surrogatepass"))
+        return bound_of(text, self._growth)
+
+
+def bound_of(text: str, growth: int) -> int:
+    """Tokens that a text has at the most, by the growth of its tokenizer."""
+    return len(text) if text.isascii() else growth * len(text.encode(errors="surrogatepass"))
 
 
 def _plain(messages: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]] | None:

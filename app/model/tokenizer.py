@@ -12,7 +12,7 @@ import tokenizers
 from app.domain.errors import ConfigurationError, InvalidInput
 from app.model.chat_template import ChatTemplate
 from app.model.messages import template_messages
-from app.model.token_bound import TokenBound, growth_of
+from app.model.token_bound import TokenBound, bound_of, growth_of
 
 _CONTEXT_KEYS = (
     "max_position_embeddings",
@@ -40,8 +40,8 @@ class HfTokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         self._context_tokens = _context_tokens(folder, config)
         self._template = _load_template(folder, config)
-        growth = growth_of(self._tokenizer)
-        self._bound = TokenBound(growth, self._template) if growth and self._template else None
+        self._growth = growth_of(self._tokenizer)
+        self._bound = TokenBound(self._growth, self._template) if self._growth and self._template else None
 
     @property
     def context_tokens(self) -> int:
@@ -52,6 +52,9 @@ class HfTokenizer:
             return len(self._tokenizer.encode(text, add_special_tokens=False))
         except TypeError as exc:  # the library's answer to text that has no UTF-8 form
             raise InvalidInput("The text holds half of a surrogate pair: send valid Unicode.") from exc
+
+    def bound(self, text: str) -> int | None:
+        return bound_of(text, self._growth) if self._growth else None
 
     def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
         if self._template is None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from hashlib import blake2b
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from app.domain.endpoints import ENDPOINTS, Endpoint, Prompt
 from app.domain.errors import ContextExceeded, InvalidInput, InvalidRequestLine
 from app.domain.rejection import Rejection, rejection
 from app.domain.request import MAX_DEPTH, Request, RequestDefaults, check_entry, depth, parse_line
 from app.ports import Tokenizer
+
+Lines = npt.NDArray[np.int64]
+"""Line numbers."""
+NO_LINES = (0, 0)
+_DIGEST_BYTES = 16
+"""Of a custom_id: two that differ have never been seen to share one of this length."""
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,14 +60,14 @@ class InputFile:
         max_requests: int,
     ) -> None:
         self.rejected = 0
-        """Lines that `requests` has left out, once all of those have been taken."""
+        """Lines that the last reading has found to be no requests, once all of it was taken."""
         self._file = file
         self._defaults = defaults
         self._endpoint = ENDPOINTS[defaults.endpoint]
         self._tokenizer = tokenizer
         self._max_context = max_context
         self._max_requests = max_requests
-        self._repeated: frozenset[int] = frozenset()
+        self._repeats: tuple[Lines, Lines] = (np.empty(0, np.int64),) * 2
 
     def requests(self) -> Iterator[Request]:
         """Every request that can be used, in line order.
@@ -69,52 +77,49 @@ class InputFile:
         Raises:
             InvalidInput: the file has too many lines.
         """
-        self.rejected = 0
-        for found in self._read_all():
-            if isinstance(found, Request):
-                yield found
-            else:
-                self.rejected += 1
+        return self._read_all(rejected=False)
 
     def rejections(self) -> Iterator[Rejection]:
         """The other lines, each with its cause, in line order."""
-        for found in self._read_all():
-            if isinstance(found, InvalidRequestLine):
-                yield rejection(found)
+        return self._read_all(rejected=True)
 
     def find_repeated(self) -> None:
         """From now on, of the requests with one custom_id only the first is taken.
 
-        Of a million ids no more is kept than eight bytes each, and those that come more than once.
+        Meanwhile about ninety bytes are held for each request, and afterwards sixteen for each that comes again.
         """
-        hashes = array("q")
-        for line in self._lines():
-            try:
-                hashes.append(hash(self._read(line).custom_id))
-            except InvalidRequestLine:
-                continue
-        values, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
-        self._repeated = frozenset(values[counts > 1].tolist())
+        digests, lines = bytearray(), array("q")
+        for request in self.requests():
+            digests += blake2b(request.custom_id.encode(), digest_size=_DIGEST_BYTES).digest()
+            lines.append(request.line)
+        self._repeats = _repeats(digests, lines)
 
-    def _read_all(self) -> Iterator[Request | InvalidRequestLine]:
-        first: dict[str, int] = {}
+    def _read_all(self, *, rejected: bool) -> Iterator[Any]:
+        """The requests, or else the rejected lines."""
+        self.rejected = 0
+        repeats = zip(*self._repeats, strict=True)
+        again, first = next(repeats, NO_LINES)
         for line in self._lines():
-            found: Request | InvalidRequestLine
             try:
-                found = self._read(line)
-                self._check_context(found)
-                # Last: a line that is rejected does not use up its custom_id.
-                if self._repeated and hash(found.custom_id) in self._repeated:
-                    _check_unique(found, first)
+                request = self._read(line)
+                self._check_context(request)
+                if request.line == again:
+                    earlier, (again, first) = first, next(repeats, NO_LINES)
+                    raise _duplicate(request, earlier)
             except InvalidRequestLine as exc:
-                found = exc
-            yield found
+                self.rejected += 1
+                if rejected:
+                    yield rejection(exc)
+            else:
+                if not rejected:
+                    yield request
 
     def _lines(self) -> Iterator[_Line]:
         """The lines that are not blank, from the start; of one that is too long, just enough is kept."""
         self._file.seek(0)
         limit = self._defaults.max_line_bytes
-        number, left = 0, self._max_requests
+        most = self._max_requests
+        number = blank = 0
         while raw := self._file.readline(limit + 2):
             number += 1
             line, size = raw, len(raw)
@@ -123,10 +128,10 @@ class InputFile:
             is_long = size > len(line)
             text = line if is_long else line.strip()
             if not text:
+                blank += 1
                 continue
-            left -= 1
-            if left < 0:
-                raise _too_many(self._max_requests)
+            if number > most and number - blank > most:
+                raise _too_many(most)
             yield _Line(number, text, size if is_long else 0)
 
     def _read(self, line: _Line) -> Request:
@@ -175,6 +180,8 @@ def read_line(raw: bytes, *, line: int, defaults: RequestDefaults) -> Request:
 
 def check_context(request: Request, endpoint: Endpoint, tokenizer: Tokenizer, max_context: int | None) -> None:
     """Raises ContextExceeded when a prompt leaves no room for an answer, InvalidInput when it can't be rendered."""
+    if endpoint.may_be_cut(request.body):
+        return
     context = min(tokenizer.context_tokens, max_context or tokenizer.context_tokens)
     room, included = (context - 1, ", answer included") if endpoint.generates else (context, "")
     for prompt in endpoint.prompts(request.body):
@@ -191,24 +198,39 @@ def _count(prompt: Prompt, tokenizer: Tokenizer, room: int) -> int:
     """Tokens of a prompt; where there is room for the most that it can have, it may have fewer."""
     if isinstance(prompt, int):
         return prompt
-    if isinstance(prompt, str):
-        return tokenizer.count(prompt)
-    most = tokenizer.bound_messages(prompt)
-    return most if most is not None and most <= room else tokenizer.count_messages(prompt)
+    most = tokenizer.bound(prompt) if isinstance(prompt, str) else tokenizer.bound_messages(prompt)
+    if most is not None and most <= room:
+        return most
+    return tokenizer.count(prompt) if isinstance(prompt, str) else tokenizer.count_messages(prompt)
 
 
-def _check_unique(request: Request, first: dict[str, int]) -> None:
-    """`first`: the line in which a custom_id was found first."""
-    line = first.setdefault(request.custom_id, request.line)
-    if line != request.line:
-        raise InvalidRequestLine(
-            f"Line {request.line}: the custom_id '{request.custom_id[:80]}' is already used in line {line}: give every "
-            "line its own.",
-            line=request.line,
-            custom_id=request.custom_id,
-            param="custom_id",
-            code="duplicate_custom_id",
-        )
+def _repeats(digests: bytearray, lines: array[int]) -> tuple[Lines, Lines]:
+    """The lines whose digest an earlier one has, in order, and for each of them the first such line.
+
+    Args:
+        digests: one of `_DIGEST_BYTES` for each of `lines`, which ascend.
+    """
+    halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
+    # Stable: lines with the same digest stay in order.
+    order = np.lexsort(halves.T)
+    alike, numbers = halves[order], np.array(lines)[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (alike[1:] != alike[:-1]).any(axis=1)
+    firsts = numbers[is_first][np.cumsum(is_first) - 1]
+    later, first = numbers[~is_first], firsts[~is_first]
+    by_line = np.argsort(later)
+    return later[by_line], first[by_line]
+
+
+def _duplicate(request: Request, first: int) -> InvalidRequestLine:
+    return InvalidRequestLine(
+        f"Line {request.line}: the custom_id '{request.custom_id[:80]}' is already used in line {first}: give every "
+        "line its own.",
+        line=request.line,
+        custom_id=request.custom_id,
+        param="custom_id",
+        code="duplicate_custom_id",
+    )
 
 
 def _too_many(most: int) -> InvalidInput:

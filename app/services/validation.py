@@ -54,7 +54,8 @@ def validate(context: Context, batch_id: str) -> None:
         stored = _store_requests(context, connection, batch)
         if not isinstance(stored, Stored):
             batches.move(connection, batch_id, BatchStatus.FAILED, context.clock.now(), errors=stored)
-            log.info("batch %s failed validation: %s", batch_id, stored[0]["message"])
+            # Not the message: it may quote the line.
+            log.info("batch %s failed validation: %s", batch_id, stored[0]["code"])
             return
         if not _admit(context, connection, batch, stored):
             connection.rollback()  # it was cancelled or expired meanwhile

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.domain.completion import Completion, EngineRequest
-from workers.engines.vllm import VllmEngine
+from workers.engines.vllm import BUNDLED_TOOLS, VllmEngine
 
 MODEL = "pooling-model"
 
@@ -27,7 +27,7 @@ def engine(bundled_model: Path) -> Iterator[VllmEngine]:
             max_model_len=64,
             max_num_seqs=4,
             kv_cache_gb=0.25,
-            options={"runner": "pooling", "convert": "embed"},
+            options={**BUNDLED_TOOLS, "runner": "pooling", "convert": "embed"},
         )
     ) as built:
         yield built

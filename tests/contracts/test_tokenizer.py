@@ -63,6 +63,9 @@ def test_an_empty_message_counts_too(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_bound_is_no_less_than_the_count(tokenizer: Tokenizer, text: str) -> None:
+    most = tokenizer.bound(text)
+    assert most is not None
+    assert most >= tokenizer.count(text)
     for messages in (chat(text), chat(text, text), chat([{"type": "text", "text": text}]), [*chat(text), *chat("")]):
         bound = tokenizer.bound_messages(messages)
         assert bound is not None

@@ -9,11 +9,16 @@ import pytest
 
 from app.domain.batch import BatchStatus
 from app.domain.endpoints import ENDPOINTS, GENERATING
-from app.services import deployment
+from app.services import deployment, directives
+from app.store import requests
+from app.store.database import TENANT
 from tests.support.api import Api, error_of
 from tests.support.engine import EchoEngine
 from tests.support.factories import MODEL
-from tests.support.services import Desk, Desks, jsonl
+from tests.support.grid import ScriptedProvider
+from tests.support.judge import ScriptedJudge
+from tests.support.rounds import HOURS, ended
+from tests.support.services import Desk, Desks, ScriptedMeter, jsonl
 
 L1 = "Always answer briefly"
 
@@ -100,6 +105,8 @@ def test_embeddings_have_no_level_whatever_is_asked_for(desk: Desk, engine: Echo
     found = answers(desk, ended)
     assert [[item["embedding"] for item in body["data"]] for body in found][:2] == [[[9, 2]], [[3, 1], [9, 2]]]
     assert tokens(ended) == (2 + 3 + 3, 0, 8)
+    with desk.context.database.transaction() as connection:
+        assert requests.count_answered(connection, TENANT, MODEL, 10) == 0, "there is nothing to class in them"
     for line in desk.lines(ended["output_file_id"]):
         sprout = line["sprout"]
         assert (sprout["level"], sprout["pinned"], sprout["workload"]) == ("L0", True, "embeddings")
@@ -122,6 +129,17 @@ def test_a_prompt_that_is_longer_than_the_context(desks: Desks, endpoint: str, n
         f"the model's context is 8{'' if endpoint.endswith('embeddings') else ', answer included'}: "
         in (fault["message"])
     )
+
+
+def test_what_may_be_cut_may_be_longer_than_the_context(desks: Desks) -> None:
+    desk, text = desks.desk(max_context=8), "word " * 9
+    for endpoint, name, cut, kept in (
+        ("/v1/responses", "truncation", "auto", "disabled"),
+        ("/v1/embeddings", "truncate_prompt_tokens", -1, None),
+    ):
+        for value, status in ((cut, BatchStatus.IN_PROGRESS), (kept, BatchStatus.FAILED)):
+            batch = desk.validated(lines(endpoint, [{"input": text, name: value}]), endpoint=endpoint)
+            assert batch.status is status
 
 
 def test_of_several_texts_each_has_the_whole_context(desks: Desks) -> None:
@@ -170,3 +188,28 @@ def test_a_model_that_gives_no_embeddings_is_known_once_it_is_loaded(desk: Desk)
     assert fate("/v1/responses") is not None
     deployment.publish(desk.context, "other weights")
     assert fate("/v1/responses") is None
+
+
+def test_answers_are_evaluated_through_their_own_endpoint_and_embeddings_not_at_all(desks: Desks) -> None:
+    desk = desks.desk(judge="engine", evaluation_budget=1.0)
+    engine, meter, judge = EchoEngine(), ScriptedMeter(), ScriptedJudge()
+    worker = desk.worker(engine, meter)
+    desk.expect(HOURS)
+    for path, name in (("/v1/completions", "prompt"), ("/v1/responses", "input"), ("/v1/embeddings", "input")):
+        bodies: list[dict[str, Any]] = [{name: f"Tell me of the number {number}"} for number in range(10)]
+        desk.validated(lines(path, bodies), endpoint=path)
+    desk.work(worker)
+    directives.recompute(desk.context, ScriptedProvider(400.0))
+    desk.clock.advance(hours=8)
+    desk.expect(HOURS)
+    meter.step_j = 0.1
+    served = len(engine.requests)
+    ended(desk, worker, [judge])
+    asked = [(request.endpoint, request.body) for request in engine.requests[served:]]
+    assert {endpoint for endpoint, _ in asked} == {"/v1/completions", "/v1/responses"}
+    assert all("Always answer" in str(body) and "messages" not in body for _, body in asked)
+    assert all(body.get("n") == (1 if endpoint == "/v1/completions" else None) for endpoint, body in asked)
+    verdicts = "SELECT workload, outcome FROM verdicts GROUP BY 1, 2 ORDER BY 1"
+    assert desk.rows(verdicts) == [("completions", "win"), ("default", "win")]
+    assert all(one.question.prompt.startswith("Tell me of the number ") for one in judge.asked)
+    assert all(answer.startswith("Tell me of") for one in judge.asked for answer in one.answers)

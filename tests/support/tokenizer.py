@@ -21,6 +21,9 @@ class WordTokenizer:
     def count(self, text: str) -> int:
         return len(text.split())
 
+    def bound(self, text: str) -> int:
+        return len(text)
+
     def count_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
         return 1 + sum(2 + self.count(message["content"]) for message in template_messages(messages))
 

@@ -63,6 +63,10 @@ class Endpoint(ABC):
         """The longest answer that it allows, as its user wrote it; None where it allows any."""
         return body.get("max_completion_tokens") or body.get("max_tokens")
 
+    def may_be_cut(self, body: Mapping[str, Any]) -> bool:
+        """Whether its user lets the engine cut what is longer than the context, by OpenAI's parameter or by vLLM's."""
+        return body.get("truncation") == "auto" or bool(body.get("truncate_prompt_tokens"))
+
     def wants_exact_form(self, body: Mapping[str, Any]) -> bool:
         """Whether the answer must have a machine-readable form, which a length directive could break."""
         return is_structured(body.get("response_format")) or any(

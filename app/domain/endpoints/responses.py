@@ -34,7 +34,7 @@ class Responses(Endpoint):
                     f"'body.{name}' cannot be used in a batch: {remedy}", f"body.{name}", "unsupported_parameter"
                 )
         _check_tools(body.get("tools"))
-        if not isinstance(body.get("instructions") or "", str):
+        if not isinstance(body.get("instructions"), str | None):
             raise _fault("'body.instructions' must be a text.", "body.instructions", "invalid_instructions")
         given = body.get("input")
         if isinstance(given, str):

@@ -285,7 +285,7 @@ class Known:
         self.uploads.append(name)
         return "file-1"
 
-    def create(self, file_id: str, *, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    def create(self, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
         return {"id": "new"}
 
 

@@ -115,7 +115,7 @@ def test_uploading_and_creating(tmp_path: Path) -> None:
 
     with serving(answer) as url, Client(url, key=None) as client:
         assert client.upload(source, "name.jsonl") == "id-1"
-        assert client.create("file-1", window="2h", metadata={"a": "b"}) == {"id": "id-2"}
+        assert client.create("file-1", endpoint="/v1/responses", window="2h", metadata={"a": "b"}) == {"id": "id-2"}
     upload, create = asked
     assert (upload.method, upload.path) == ("POST", "/v1/files")
     for piece in (b'name="purpose"\r\n\r\nbatch', b'filename="name.jsonl"', b"content"):
@@ -123,7 +123,7 @@ def test_uploading_and_creating(tmp_path: Path) -> None:
     assert create.path == "/v1/batches"
     assert json.loads(create.body) == {
         "input_file_id": "file-1",
-        "endpoint": "/v1/chat/completions",
+        "endpoint": "/v1/responses",
         "completion_window": "2h",
         "metadata": {"a": "b"},
     }

@@ -57,7 +57,7 @@ class FakeClient:
         assert all(line["body"] == body("m", line["body"]["messages"][0]["content"]) for line in lines)
         return "file-1"
 
-    def create(self, file_id: str, *, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    def create(self, file_id: str, *, endpoint: str, window: str, metadata: Mapping[str, str]) -> Mapping[str, Any]:
         return {"id": f"batch_{len(self.requests)}"}
 
     def watch(self, batch_id: str) -> Iterator[Mapping[str, Any]]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequestLine
 from app.domain.request import MAX_DEPTH, Request, RequestDefaults, parse_line
-from app.services import input_file as input_file_module
 from app.services.input_file import InputFile, read_line
 from tests.support.factories import ENDPOINT, MODEL, line
 from tests.support.tokenizer import WordTokenizer
@@ -157,11 +156,16 @@ def test_a_line_that_is_faulty_otherwise_does_not_use_its_custom_id() -> None:
     assert [request.line for request in source.requests()] == [2]
 
 
-def test_a_hash_that_two_custom_ids_share_makes_neither_a_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(input_file_module, "hash", lambda _: 7, raising=False)
-    source = input_file(*(json.dumps(line(name)).encode() for name in "abcb"))
+@given(st.lists(st.sampled_from("abcdé☀") | st.none(), max_size=30))
+def test_of_the_lines_with_one_custom_id_the_first_good_one_is_taken(names: list[str | None]) -> None:
+    source = input_file(*(b"{" if name is None else json.dumps(line(name)).encode() for name in names))
     source.find_repeated()
-    assert [request.line for request in source.requests()] == [1, 2, 3]
+    good = [request.line for request in source.requests()]
+    assert good == [n for n, name in enumerate(names, 1) if name is not None and name not in names[: n - 1]]
+    told = {each.line: each.message for each in source.rejections() if each.code == "duplicate_custom_id"}
+    for number, message in told.items():
+        assert f"is already used in line {names.index(names[number - 1]) + 1}:" in message
+    assert len(good) + len(told) + names.count(None) == len(names)
 
 
 def test_a_file_without_faults_can_be_read_again() -> None:

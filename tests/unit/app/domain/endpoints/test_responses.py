@@ -78,6 +78,7 @@ def test_hosted_tools_are_refused(kind: object) -> None:
         ({"input": [{"role": "user", "content": []}]}, "must be a text or a list", "body.input[0].content"),
         ({"input": [USER, {"type": "item_reference", "id": "x"}]}, "none is kept", "body.input[1]"),
         ({"input": "Why?", "instructions": ["x"]}, "must be a text", "body.instructions"),
+        ({"input": "Why?", "instructions": []}, "must be a text", "body.instructions"),
         ({"input": "Why?", "tools": "all"}, "must be a list of objects", "body.tools"),
         ({"input": "Why?", "tools": ["all"]}, "must be a list of objects", "body.tools"),
     ],
