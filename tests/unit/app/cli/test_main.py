@@ -51,7 +51,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 def test_all_commands_are_there() -> None:
     assert set(cli.commands) == {
         "api", "beat", "worker", "flower", "migrate", "up", "batch", "summarize", "directives",
-        "evaluations", "vote", "webhooks", "grid", "replay", "calibrate",
+        "evaluations", "vote", "webhooks", "grid", "replay", "calibrate", "tenants", "keys",
     }  # fmt: skip
 
 
