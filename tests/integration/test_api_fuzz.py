@@ -19,9 +19,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.domain.batch import BatchStatus
+from app.services import webhooks
+from app.store.database import TENANT
 from tests.support.api import LOCAL, Api, error_of
 from tests.support.engine import EchoEngine
-from tests.support.factories import ENDPOINT, chat, line
+from tests.support.factories import ENDPOINT, MODEL, chat, line
 from tests.support.services import Desk, jsonl
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -71,7 +73,13 @@ def test_every_operation_of_the_document(api: Api, desk: Desk, mode: GenerationM
     """With what the OpenAPI document allows and with what it forbids, it answers as the document says."""
     batch_id = desk.submit(jsonl([line()]))
     desk.work(desk.worker(EchoEngine()))
-    known = {"batch_id": batch_id, "file_id": str(desk.batch(batch_id).output_file_id)}
+    webhook = webhooks.add(desk.context, TENANT, url="https://a.example/", event_types=["batch.failed"], name="")
+    known = {
+        "batch_id": batch_id,
+        "file_id": str(desk.batch(batch_id).output_file_id),
+        "name": MODEL,
+        "webhook_id": webhook.id,
+    }
     found = [result.ok() for result in schemathesis.openapi.from_dict(api.app.openapi()).get_all_operations()]
     assert {operation.method for operation in found} == {"get", "post", "delete"}
 
