@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app import settings
+from app.cli import main
 from app.cli.main import cli
 from app.cli.operating import refuse_open_door
 from app.domain.errors import ConfigurationError, SproutError
@@ -94,3 +95,16 @@ def test_the_api_is_not_opened_to_the_network_without_a_key(run: Run, emptied: D
     refuse_open_door(some_settings(tmp_path, api_host="127.0.0.1"), emptied)
     assert run("keys", "create", "default").exit_code == 0
     refuse_open_door(some_settings(tmp_path, api_host="0.0.0.0"), emptied)
+
+
+def test_an_open_api_is_refused_before_it_starts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPROUT_API_HOST", "0.0.0.0")
+    started: list[Sequence[str]] = []
+    monkeypatch.setattr(main, "_become", started.append)
+    refused = run("api").exception
+    assert isinstance(refused, ConfigurationError)
+    assert "is open to the network" in refused.message
+    assert not started
+    assert run("keys", "create", "default").exit_code == 0
+    assert run("api").exit_code == 0
+    assert len(started) == 1

@@ -83,15 +83,6 @@ def test_a_wrong_setting_is_named(
     assert variable in shown or "directive" in shown
 
 
-def test_an_open_api_is_refused_before_it_starts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SPROUT_API_HOST", "0.0.0.0")
-    monkeypatch.setattr(main_module, "_become", lambda _: pytest.fail("it was started"))
-    assert run(monkeypatch, "api") == 1
-    assert "set SPROUT_API_KEY" in capsys.readouterr().err
-
-
 def test_flower_without_a_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
     monkeypatch.setattr(main_module, "_become", lambda _: pytest.fail("it was started"))
