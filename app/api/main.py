@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from app import logs
 from app.api import batches, control, erasure, errors, files, metrics, models, sprout, webhooks
@@ -19,6 +19,11 @@ from app.composition import build_context
 from app.services.context import Context
 from app.settings import load
 from app.web import pages
+
+
+ROUTES = APIRouter(responses=REFUSALS, generate_unique_id_function=attrgetter("name"))
+for module in (files, batches, control, models, sprout, erasure, webhooks, metrics, pages):
+    ROUTES.include_router(module.router)
 
 
 def create_app(context: Context) -> FastAPI:
@@ -33,14 +38,13 @@ def create_app(context: Context) -> FastAPI:
         version="0.1.0",
         description="OpenAI's Files and Batches API, and what Sprout has beyond it.",
         lifespan=lifespan,
+        routes=ROUTES.routes,
         responses=REFUSALS,
         generate_unique_id_function=attrgetter("name"),
     )
     app.state.context = context
     app.state.endings = Endings(context.database)
     app.add_middleware(Guard, context=context)
-    for module in (files, batches, control, models, sprout, erasure, webhooks, metrics, pages):
-        app.include_router(module.router)
     errors.install(app)
 
     @app.get("/healthz")

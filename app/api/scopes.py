@@ -26,6 +26,7 @@ SCOPES: Mapping[str, Mapping[str, Scope]] = {
     "/sprout/v1/webhooks": {"GET": READ, "POST": WRITE},
     "/sprout/v1/webhooks/{webhook_id}": {"DELETE": WRITE},
     "/sprout/v1/webhooks/{webhook_id}/rotate_secret": {"POST": WRITE},
+    "/sprout/v1/batches/{batch_id}": {"DELETE": WRITE},
     "/sprout/v1/batches/{batch_id}/release": {"POST": WRITE},
     "/sprout/v1/batches/{batch_id}/wait": {"GET": READ},
     "/sprout/v1/batches/{batch_id}/report": {"GET": READ},

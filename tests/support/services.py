@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from sqlalchemy import Connection, text
 
 from app.domain.errors import ServiceUnavailable
@@ -38,7 +39,17 @@ from tests.support.tokenizer import WordTokenizer
 
 def some_settings(home: Path, **changes: Any) -> Settings:
     """Settings that the environment has no part in; the model is the factories' one."""
-    return Settings(_env_prefix="NOBODY_SETS_", **{"home": home, "model_name": MODEL, **changes})
+    return _Stated(**{"home": home, "model_name": MODEL, **changes})
+
+
+class _Stated(Settings):
+    """Made ten times as fast without a look at the environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 class ScriptedMeter:
