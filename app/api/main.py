@@ -20,7 +20,6 @@ from app.services.context import Context
 from app.settings import load
 from app.web import pages
 
-
 ROUTES = APIRouter(responses=REFUSALS, generate_unique_id_function=attrgetter("name"))
 for module in (files, batches, control, models, sprout, erasure, webhooks, metrics, pages):
     ROUTES.include_router(module.router)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.api.shapes import batch_shape
+from app.api.shapes import PLAN_FIELDS, batch_shape
 from app.domain.batch import BatchStatus, Schedule
 from app.domain.errors import Conflict, NotFound, OptimizerFailed
 from app.domain.intensity import HOUR
@@ -213,4 +213,4 @@ def test_an_ended_batch_says_nothing_of_plans(desk: Desk) -> None:
     with desk.context.database.transaction() as connection:
         set_cells(connection, batch.id, status=BatchStatus.CANCELLED)
     found = shown(desk, batch.id)
-    assert {value for name, value in found.items() if name != "schedule"} == {None}
+    assert {found[name] for name in PLAN_FIELDS} == {None}

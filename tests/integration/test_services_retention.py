@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -48,7 +50,7 @@ def test_prompts_and_answers_go_and_the_ledger_stays(desks: Desks) -> None:
     assert (count(desk, "results"), count(desk, "responses")) == (5, 0)
     # All that it used is still told, line by line too.
     assert reporting.report(desk.context, TENANT, batch_id).levels == before.levels
-    lines = api.get(f"/sprout/v1/batches/{batch_id}/results")["data"]
+    lines = told(api, batch_id)
     assert [one["response"]["body"] for one in lines] == [None] * 5
     assert all(one["sprout"]["energy_j"] > 0 for one in lines)
     # The files of the batch are another kind.
@@ -56,6 +58,11 @@ def test_prompts_and_answers_go_and_the_ledger_stays(desks: Desks) -> None:
     marks = desk.rows("SELECT prompts_gone_at, answers_gone_at FROM batches")[0]
     assert retention.forget(desk.context)
     assert desk.rows("SELECT prompts_gone_at, answers_gone_at FROM batches")[0] == marks
+
+
+def told(api: Api, batch_id: str) -> list[dict[str, Any]]:
+    """The lines that have finished."""
+    return [json.loads(text) for text in api("GET", f"/v1/batches/{batch_id}/results").text.splitlines()]
 
 
 def test_an_error_without_its_text_is_still_one(desks: Desks) -> None:
@@ -67,8 +74,8 @@ def test_an_error_without_its_text_is_still_one(desks: Desks) -> None:
     desk.work(desk.worker(EchoEngine()))
     desk.clock.advance(hours=2)
     retention.forget(desk.context)
-    error = api.get(f"/sprout/v1/batches/{batch.id}/results")["data"][0]["error"]
-    assert error == {"code": "batch_cancelled", "message": "Its text is no longer kept."}
+    (only,) = told(api, batch.id)
+    assert only["error"] == {"code": "batch_cancelled", "message": "Its text is no longer kept."}
 
 
 def test_an_open_batch_loses_nothing(desks: Desks) -> None:

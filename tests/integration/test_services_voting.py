@@ -11,7 +11,7 @@ from app.domain.blind import Choice, level_at, pair_id
 from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import PAPER_DIRECTIVES
 from app.domain.errors import Conflict, InvalidInput, NotFound
-from app.services import deployment, quality_report, rounds, voting
+from app.services import deployment, quality_report, retention, voting
 from app.services.voting import Pair
 from app.store.database import TENANT
 from tests.support.engine import EchoEngine
@@ -217,7 +217,7 @@ def test_what_is_past_its_retention_is_gone(people: Desk) -> None:
     answered(people)
     pair = a_pair(people)
     people.clock.advance(days=31)
-    rounds.consider(people.context)
+    retention.forget(people.context)
     assert next_pair(people) is None
     with pytest.raises(NotFound, match="not kept any longer"):
         vote(people, pair)
