@@ -7,7 +7,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: install demo test test-model test-rehearsal test-system test-replay test-others lint types imports clean
+.PHONY: install demo test test-model test-pooling test-rehearsal test-system test-replay test-others lint types imports clean
 
 install: .venv/.installed .venv-clients/.installed tests/clients/node_modules/.installed
 
@@ -63,7 +63,11 @@ test: install
 	  test-model test-system test-rehearsal test-replay test-others
 
 test-model: install
-	$(BIN)/pytest -m model
+	$(BIN)/pytest -m 'model and not pooling'
+
+# A minute for one more engine: run it after a change to vLLM or to endpoints.
+test-pooling: install
+	$(BIN)/pytest -m pooling
 
 test-rehearsal: install
 	$(BIN)/pytest -m rehearsal
