@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,10 @@ def answered(desk: Desk, lines: int = 5) -> str:
     return batch.id
 
 
+def results(api: Api, batch_id: str) -> list[Any]:
+    return [json.loads(text) for text in api("GET", f"/v1/batches/{batch_id}/results").text.splitlines()]
+
+
 def test_prompts_and_answers_go_and_the_ledger_stays(desks: Desks) -> None:
     desk = desks.desk(keep_prompts_s=HOUR_S, keep_answers_s=2 * HOUR_S)
     api = Api(desk.context)
@@ -48,7 +54,7 @@ def test_prompts_and_answers_go_and_the_ledger_stays(desks: Desks) -> None:
     assert (count(desk, "results"), count(desk, "responses")) == (5, 0)
     # All that it used is still told, line by line too.
     assert reporting.report(desk.context, TENANT, batch_id).levels == before.levels
-    lines = api.get(f"/sprout/v1/batches/{batch_id}/results")["data"]
+    lines = results(api, batch_id)
     assert [one["response"]["body"] for one in lines] == [None] * 5
     assert all(one["sprout"]["energy_j"] > 0 for one in lines)
     # The files of the batch are another kind.
@@ -67,7 +73,7 @@ def test_an_error_without_its_text_is_still_one(desks: Desks) -> None:
     desk.work(desk.worker(EchoEngine()))
     desk.clock.advance(hours=2)
     retention.forget(desk.context)
-    error = api.get(f"/sprout/v1/batches/{batch.id}/results")["data"][0]["error"]
+    error = results(api, batch.id)[0]["error"]
     assert error == {"code": "batch_cancelled", "message": "Its text is no longer kept."}
 
 
