@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.domain.completion import error_body
+from app.domain.endpoints import ENDPOINTS
 from app.domain.errors import (
     Conflict,
     DispatchUnavailable,
@@ -69,11 +70,19 @@ async def _invalid(_: Request, exc: Exception) -> JSONResponse:
     return _answer(400, f"Invalid value for '{param or place}': {first['msg']}.", param=param)
 
 
-async def _http(_: Request, exc: Exception) -> JSONResponse:
+async def _http(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)
-    answer = _answer(exc.status_code, str(exc.detail))
+    answer = _answer(exc.status_code, _nowhere(request) if exc.status_code in (404, 405) else str(exc.detail))
     answer.headers.update(exc.headers or {})
     return answer
+
+
+def _nowhere(request: Request) -> str:
+    """Nothing else of ours is one of these: what is not found is a NotFound."""
+    asked = f"There is no {request.method} {request.url.path}"
+    if request.url.path in ENDPOINTS:
+        return f"{asked}: put such requests into the lines of a file, and create a batch of it with POST /v1/batches."
+    return f"{asked}: GET /openapi.json describes all that there is."
 
 
 async def _unexpected(_: Request, exc: Exception) -> JSONResponse:

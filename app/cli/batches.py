@@ -31,7 +31,7 @@ def list_batches() -> None:
     for batch in found:
         counts = batch["request_counts"]
         done = f"{counts['completed'] + counts['failed']}/{counts['total']}"
-        table.add_row(batch["id"], described(batch), done, _moment(batch["expires_at"]))
+        table.add_row(batch["id"], described(batch), done, _end(batch))
     Console().print(table if found else "There is no batch yet.")
 
 
@@ -124,6 +124,12 @@ def lines(batch: Mapping[str, Any]) -> Iterator[str]:
     done = f"{counts['completed'] + counts['failed']} of {counts['total']} done"
     failed = f", {counts['failed']} of them failed" if counts["failed"] else ""
     yield f"{batch['id']}: {described(batch)}, {done}{failed}."
+    if batch["status"] == BatchStatus.FAILED:
+        faults = batch["errors"]["data"] if batch["errors"] else []
+        yield from (fault["message"] for fault in faults[:SHOWN])
+        if len(faults) > SHOWN:
+            yield "And further lines: --json shows them."
+        return
     yield f"Schedule {plan['schedule']}{_zones(plan['zones'])}; its window closes at {_moment(batch['expires_at'])}."
     if plan["reason"]:
         yield plan["reason"]
@@ -142,3 +148,7 @@ def _zones(zones: Sequence[str] | None) -> str:
 
 def _moment(seconds: int | None) -> str:
     return "not known yet" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _end(batch: Mapping[str, Any]) -> str:
+    return "-" if batch["status"] == BatchStatus.FAILED else _moment(batch["expires_at"])

@@ -73,7 +73,7 @@ def show_retention(tenant: str, times: tuple[str, ...]) -> None:
             else:
                 retention.set_time(context, tenant, kind, None if keep == UNTIL_ERASED else float(keep))
         for kind, keep_s in retention.times(context, tenant).items():
-            click.echo(f"{kind:<9} {'until erased' if keep_s is None else f'{keep_s:g} s'}")
+            click.echo(f"{kind:<9} {'until erased' if keep_s is None else f'{keep_s:.12g} s'}")
 
 
 def _parsed(text: str) -> tuple[Kept, str]:

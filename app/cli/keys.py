@@ -66,7 +66,7 @@ def list_keys(tenant: str | None) -> None:
     for heading in ("tenant", "key", "scopes", "made", "ends", "last used"):
         table.add_column(heading, overflow="fold")
     for each in found:
-        cells = each.tenant_id, each.prefix, ", ".join(each.scopes)
+        cells = each.tenant_id, each.prefix, ",\n".join(each.scopes)
         table.add_row(*cells, _moment(each.created_at), _end(each, now), _moment(each.last_used_at))
     Console().print(table)
 

@@ -75,19 +75,27 @@ def list_tenants() -> None:
     with operator() as (database, clock):
         found = service.listed(database, clock)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("tenant", "weight", "requests queued", "batches an hour", "tokens a day", "gCO2eq a month", ""):
+    for heading in ("tenant", "weight", "requests queued", "batches an hour", "tokens a day", "gCO2eq a month"):
         table.add_column(heading, overflow="fold")
     for each in found:
         table.add_row(*_cells(each))
     Console().print(table)
+    for each in found:
+        if each.tenant.hold:
+            click.echo(f"{each.tenant.name} is held: {each.tenant.hold}")
 
 
 def _cells(each: Standing) -> list[str]:
     limits = vars(each.tenant.limits)
     used = (
-        f"{getattr(each, name):.6g}" + (f" of {limits[name]:.6g}" if limits[name] is not None else "") for name in _WHAT
+        _number(getattr(each, name)) + (f" of {_number(limits[name])}" if limits[name] is not None else "")
+        for name in _WHAT
     )
-    return [each.tenant.name, f"{each.tenant.weight:g}", *used, each.tenant.hold or ""]
+    return [each.tenant.name, f"{each.tenant.weight:g}", *used]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 @tenants.command()

@@ -10,12 +10,15 @@ import logging
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from sqlalchemy import Connection
+
 from app.domain.errors import InvalidInput
 from app.domain.retention import Kept
 from app.services import erasure
 from app.services.context import Context
 from app.services.erasure import ROWS
-from app.store import files, retention
+from app.store import files, retention, tenants
+from app.store.database import TENANT
 from app.store.retention import Limits
 
 log = logging.getLogger(__name__)
@@ -81,20 +84,29 @@ def _files(context: Context, limits: Limits) -> Iterator[None]:
 
 
 def times(context: Context, tenant: str) -> Mapping[Kept, float | None]:
-    """How long each kind is kept of a tenant, in seconds; None until it is erased."""
+    """How long each kind is kept of a tenant, in seconds; None until it is erased. Raises NotFound."""
     with context.database.transaction() as connection:
+        _check(connection, tenant)
         return {**context.settings.kept_s, **retention.own(connection, tenant)}
 
 
 def set_time(context: Context, tenant: str, kind: Kept, keep_s: float | None) -> None:
-    """Give a tenant a time of its own, in seconds; None: until it is erased. Raises InvalidInput."""
+    """Give a tenant a time of its own, in seconds; None: until it is erased. Raises InvalidInput, NotFound."""
     if keep_s is not None and not keep_s > 0:
         raise InvalidInput(f"{kind} cannot be kept for {keep_s:g} s: name a time above 0.", param=kind)
     with context.database.transaction() as connection:
+        _check(connection, tenant)
         retention.put(connection, tenant, kind, keep_s)
 
 
 def reset_time(context: Context, tenant: str, kind: Kept) -> None:
-    """Let the settings hold for a tenant."""
+    """Let the settings hold for a tenant. Raises NotFound."""
     with context.database.transaction() as connection:
+        _check(connection, tenant)
         retention.reset(connection, tenant, kind)
+
+
+def _check(connection: Connection, tenant: str) -> None:
+    """A misspelled name must not pass for a promise that is kept. The default tenant may have no row yet."""
+    if tenant != TENANT:
+        tenants.get(connection, tenant)

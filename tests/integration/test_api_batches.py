@@ -215,7 +215,13 @@ def test_a_model_that_nobody_serves(api: Api, name: str) -> None:
     [("GET", "/v1/nothing", 404), ("GET", "/", 404), ("PUT", "/v1/batches", 405), ("POST", "/v1/models", 405)],
 )
 def test_an_unknown_endpoint(api: Api, method: str, path: str, status: int) -> None:
-    error_of(api(method, path), status)
+    fault = error_of(api(method, path), status)
+    assert fault["message"] == f"There is no {method} {path}: GET /openapi.json describes all that there is."
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_single_request_is_told_of_batches(api: Api, path: str) -> None:
+    assert "create a batch of it with POST /v1/batches" in error_of(api("POST", path), 404)["message"]
 
 
 def test_who_waits_for_a_batch_is_told_of_its_end(api: Api, desk: Desk) -> None:

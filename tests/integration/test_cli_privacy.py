@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,13 +32,20 @@ def sprout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str) -
 def test_times_are_shown_and_set(sprout: Callable[..., Result]) -> None:
     shown = sprout("retention", "--tenant", TENANT).output
     assert "prompts   until erased" in shown
-    assert "samples   2.592e+06 s" in shown
+    assert "samples   2592000 s" in shown
     changed = sprout("retention", "--tenant", TENANT, "prompts=3600", "samples=erased").output
     assert "prompts   3600 s" in changed
     assert "samples   until erased" in changed
     assert sprout("retention", "--tenant", TENANT, "prompts=default", "samples=default").output == shown
     for wrong in ("prompts", "prompts=soon", "secrets=5", "prompts=-1", "prompts=nan"):
         assert isinstance(sprout("retention", "--tenant", TENANT, wrong).exception, InvalidInput)
+
+
+@pytest.mark.parametrize("times", [(), ("prompts=3600",), ("prompts=default",)])
+def test_times_of_a_tenant_that_is_not_there(sprout: Callable[..., Result], times: Sequence[str]) -> None:
+    refused = sprout("retention", "--tenant", "acmee", *times)
+    assert isinstance(refused.exception, NotFound)
+    assert "There is no tenant 'acmee'" in str(refused.exception)
 
 
 def test_a_tenant_is_erased_when_that_is_meant(sprout: Callable[..., Result], database: Database) -> None:

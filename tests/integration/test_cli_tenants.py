@@ -59,6 +59,22 @@ def test_a_tenant_with_a_key_from_the_cradle_to_the_grave(run: Run, desk: Desk) 
     assert desk.rows("SELECT disabled_at, hold FROM tenants WHERE id = 'acme'") == [(None, None)]
 
 
+def test_lists_can_be_read_in_a_narrow_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("tenants", "add", "acme", "--tokens-per-day", "5000000").exit_code == 0
+    for _ in range(2):
+        assert run("keys", "create", "acme", "--days", "90").exit_code == 0
+    for prefix in re.findall(r"\b[0-9a-f]{12}\b", run("keys", "list").stdout):
+        assert run("keys", "revoke", prefix).exit_code == 0
+    listed = run("keys", "list").stdout
+    assert "batches:read," in listed
+    assert "batches:write" in listed
+    assert run("tenants", "disable", "acme").exit_code == 0
+    shown = run("tenants", "list").stdout
+    assert "0 of 5000000" in " ".join(shown.split())
+    assert re.search("^acme is held: .*disabled", shown, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

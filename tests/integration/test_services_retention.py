@@ -11,7 +11,8 @@ import pytest
 from app.domain.batch import BatchStatus
 from app.domain.errors import InvalidInput
 from app.domain.retention import Kept
-from app.services import reporting, retention
+from app.domain.tenant import Limits
+from app.services import reporting, retention, tenants
 from app.store import retention as stored
 from app.store.database import TENANT
 from tests.support.api import Api
@@ -107,6 +108,7 @@ def test_a_tenant_has_times_of_its_own(desks: Desks) -> None:
     desk = desks.desk(keep_prompts_s=HOUR_S)
     answered(desk)
     desk.clock.advance(hours=2)
+    tenants.add(desk.context.database, desk.clock, "other", weight=1.0, allowed=Limits())
     retention.set_time(desk.context, "other", Kept.PROMPTS, 1e300)
     retention.set_time(desk.context, TENANT, Kept.PROMPTS, None)
     assert retention.times(desk.context, TENANT)[Kept.PROMPTS] is None

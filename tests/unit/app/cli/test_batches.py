@@ -76,6 +76,22 @@ def test_a_batch_that_has_ended_has_no_plan(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_a_batch_that_failed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [{"message": f"Line {number}: this is not usable JSON."} for number in range(1, 23)]
+    failed = a_batch(
+        {**WAITS, "reason": None}, status="failed", expires_at=None, errors={"object": "list", "data": faults}
+    )
+    shown = ask(failed, "show", "batch_1", monkeypatch=monkeypatch).output.splitlines()
+    assert shown[0].startswith("batch_1: failed, ")
+    assert shown[1:] == [*(fault["message"] for fault in faults[:20]), "And further lines: --json shows them."]
+
+
+def test_a_batch_that_failed_has_no_end_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = a_batch(ENDED, status="failed", expires_at=None)
+    listed = ask({"data": [failed]}, "list", monkeypatch=monkeypatch).output
+    assert ["batch_1", "failed", "0/40", "-"] in [line.split() for line in listed.splitlines()]
+
+
 def test_programs_get_a_batch_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(ask(a_batch(), "show", "batch_1", "--json", monkeypatch=monkeypatch).output) == a_batch()
 
