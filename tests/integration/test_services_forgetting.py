@@ -1,0 +1,29 @@
+"""What was erased or dropped meets what goes on: retries, and limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain.errors import Conflict
+from app.domain.retention import Kept
+from app.services import batches, finalization, retrying
+from app.store import retention
+from app.store.database import TENANT
+from tests.support.factories import ENDPOINT, MODEL
+from tests.support.services import Desk, jsonl
+
+
+def some_lines(number: int) -> bytes:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Name a colour."}]}
+    return jsonl({"custom_id": f"c{i}", "method": "POST", "url": ENDPOINT, "body": body} for i in range(number))
+
+
+def test_a_batch_whose_prompts_are_just_being_dropped_is_not_retried_with_empty_lines(desk: Desk) -> None:
+    batch_id = desk.validated(some_lines(3)).id
+    batches.cancel(desk.context, TENANT, batch_id)
+    finalization.finalize(desk.context, batch_id)
+    with desk.context.database.transaction() as connection:
+        assert retention.drop_lines(connection, Kept.PROMPTS, batch_id, after=0, limit=1) == 1
+    with pytest.raises(Conflict, match="as their retention says"):
+        retrying.retry(desk.context, TENANT, batch_id)
+    assert desk.rows("SELECT count(*) FROM batches") == [1]
