@@ -20,8 +20,10 @@ def settle(connection: Connection, zone: str, basis: str, *, since: datetime, no
 
     The first figures are kept beside the settled ones. To do it again changes nothing.
     """
-    changed = ledger.settle(connection, zone, basis, max(since, now - SETTLED))
+    since = max(since, now - SETTLED)
+    before = usage.in_ledger(connection, since)
+    changed = ledger.settle(connection, zone, basis, since)
     if changed:
-        usage.recount(connection, max(since, now - SETTLED))
+        usage.correct(connection, before, usage.in_ledger(connection, since))
         log.info("zone %s: %d rows of the ledger have a newer figure of their hour now", zone, changed)
     return changed

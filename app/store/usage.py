@@ -53,15 +53,27 @@ def footprint_g(connection: Connection, tenant: str, since: datetime) -> float:
     return float(connection.execute(query).scalar_one())
 
 
-def recount(connection: Connection, since: datetime) -> None:
-    """Take the footprint of the hours from `since` on from the ledger again, which has been priced anew."""
-    hour = func.date_trunc("hour", results.c.finished_at, "UTC").label("start_at")
-    grams = cast(func.sum(results.c.operational_g + results.c.embodied_g), Float).label("grams")
-    found = (
+def in_ledger(connection: Connection, since: datetime) -> Mapping[tuple[str, datetime], float]:
+    """The footprint of the results that are there, by tenant and hour, of the hours from `since` on."""
+    hour = func.date_trunc("hour", results.c.finished_at, "UTC")
+    grams = cast(func.sum(results.c.operational_g + results.c.embodied_g), Float)
+    query = (
         select(results.c.tenant_id, hour, grams)
         .where(results.c.finished_at >= hour_of(since))
         .group_by(results.c.tenant_id, hour)
-        .subquery()
     )
-    same = tenant_hours.c.tenant_id == found.c.tenant_id, tenant_hours.c.start_at == found.c.start_at
-    connection.execute(update(tenant_hours).where(*same).values(footprint_g=found.c.grams))
+    return {(tenant, start_at): found for tenant, start_at, found in connection.execute(query)}
+
+
+def correct(
+    connection: Connection,
+    before: Mapping[tuple[str, datetime], float],
+    after: Mapping[tuple[str, datetime], float],
+) -> None:
+    """Add what the ledger's new prices changed. What erased batches used is not in it, and still counts."""
+    for (tenant, start_at), grams in sorted(after.items()):
+        more = grams - before.get((tenant, start_at), 0.0)
+        if more:
+            same = tenant_hours.c.tenant_id == tenant, tenant_hours.c.start_at == start_at
+            changed = update(tenant_hours).where(*same)
+            connection.execute(changed.values(footprint_g=tenant_hours.c.footprint_g + more))

@@ -6,11 +6,15 @@ import pytest
 
 from app.domain.errors import Conflict
 from app.domain.retention import Kept
-from app.services import batches, finalization, retrying
+from app.services import batches, erasure, finalization, retrying, settlement
 from app.store import retention
 from app.store.database import TENANT
+from tests.support.engine import EchoEngine
 from tests.support.factories import ENDPOINT, MODEL
 from tests.support.services import Desk, jsonl
+
+LEDGER_G = "SELECT sum(operational_g + embodied_g) FROM results"
+USED_G = "SELECT sum(footprint_g) FROM tenant_hours"
 
 
 def some_lines(number: int) -> bytes:
@@ -27,3 +31,21 @@ def test_a_batch_whose_prompts_are_just_being_dropped_is_not_retried_with_empty_
     with pytest.raises(Conflict, match="as their retention says"):
         retrying.retry(desk.context, TENANT, batch_id)
     assert desk.rows("SELECT count(*) FROM batches") == [1]
+
+
+def test_what_an_erased_batch_used_still_counts_when_the_hour_is_priced_anew(desk: Desk, engine: EchoEngine) -> None:
+    worker = desk.worker(engine)
+    desk.expect([100.0])
+    first = desk.submit(some_lines(3))
+    desk.submit(some_lines(3))
+    desk.work(worker)
+    erasure.erase_batch(desk.context, TENANT, first)
+    (used_g,), (kept_g,) = desk.rows(USED_G), desk.rows(LEDGER_G)
+    desk.expect([200.0])
+    now = desk.clock.now()
+    with desk.context.database.transaction() as connection:
+        changed = settlement.settle(connection, "WORLD", desk.context.settings.basis, since=now, now=now)
+    (dearer_g,) = desk.rows(LEDGER_G)
+    assert changed
+    assert dearer_g > kept_g
+    assert desk.rows(USED_G) == [pytest.approx(used_g + dearer_g - kept_g)]

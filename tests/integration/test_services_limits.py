@@ -163,10 +163,12 @@ def test_a_budget_follows_the_figures_of_its_hours(desk: Desk) -> None:
     answered(desk, grams=3.0)
     now = desk.clock.now()
     with desk.context.database.transaction() as connection:
+        before = usage.in_ledger(connection, now)
         connection.exec_driver_sql("UPDATE results SET operational_g = 1.5")
-        usage.recount(connection, now)
+        usage.correct(connection, before, usage.in_ledger(connection, now))
         assert usage.footprint_g(connection, TENANT, month_of(now)) == 1.5
-        usage.recount(connection, now + HOUR)
+        assert not usage.in_ledger(connection, now + HOUR)
+        usage.correct(connection, {}, {})
         assert usage.footprint_g(connection, TENANT, month_of(now)) == 1.5
 
 
