@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from app.store import ledger, usage
+from app.store import ledger
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,7 @@ def settle(connection: Connection, zone: str, basis: str, *, since: datetime, no
 
     The first figures are kept beside the settled ones. To do it again changes nothing.
     """
-    since = max(since, now - SETTLED)
-    before = usage.in_ledger(connection, since)
-    changed = ledger.settle(connection, zone, basis, since)
+    changed = ledger.settle(connection, zone, basis, max(since, now - SETTLED))
     if changed:
-        usage.correct(connection, before, usage.in_ledger(connection, since))
         log.info("zone %s: %d rows of the ledger have a newer figure of their hour now", zone, changed)
     return changed
