@@ -106,6 +106,8 @@ def _create(context: Context, connection: Connection, first: Batch) -> str:
         deque(cutter.passing(entries), maxlen=0)
     if not cutter.requests:
         raise Conflict(_nothing(first, requests.count(connection, first.id)))
+    if requests.lack_texts(connection, batch.id):  # retention has begun, and has not said so yet
+        raise Conflict(_GONE.format(first.id))
     limits.admit(connection, first.tenant_id, cutter.requests)
     model = first.model or context.settings.home_model
     # Nobody else can have moved it: it is not committed yet.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from app.store import ledger, usage
+from app.store import ledger
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,5 @@ def settle(connection: Connection, zone: str, basis: str, *, since: datetime, no
     """
     changed = ledger.settle(connection, zone, basis, max(since, now - SETTLED))
     if changed:
-        usage.recount(connection, max(since, now - SETTLED))
         log.info("zone %s: %d rows of the ledger have a newer figure of their hour now", zone, changed)
     return changed

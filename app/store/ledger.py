@@ -27,6 +27,7 @@ from app.domain.intensity import Origin
 from app.domain.savings import WeightedSums
 from app.domain.units import JOULES_PER_KWH
 from app.domain.workload import STRATUM
+from app.store import usage
 from app.store.knowledge import intensity
 from app.store.tables import batches, results, windows
 
@@ -206,12 +207,19 @@ def settle(connection: Connection, zone: str, basis: str, since: datetime) -> in
         ),
     }
     of = zone, basis, since
-    changed = _settling(results, results.c.finished_at, operational, of).returning(results.c.batch_id).cte("changed")
+    # The row as it was. Differences of rows that are there, not sums made anew: what erased batches used stays counted,
+    # and so does what others write meanwhile.
+    was, hour = results.alias("was"), func.date_trunc("hour", results.c.finished_at, "UTC")
+    same = was.c.batch_id == results.c.batch_id, was.c.line == results.c.line
+    more = (results.c.operational_g - was.c.operational_g).label("more_g")
+    settling = _settling(results, results.c.finished_at, operational, of).where(*same)
+    changed = settling.returning(results.c.batch_id, results.c.tenant_id, hour.label("start_at"), more).cte("changed")
     # Of the batches that they belong to, the sums have to be made anew.
     stale = (
         update(batches).where(batches.c.id.in_(select(changed.c.batch_id))).values(ledger_is_stale=True).cte("stale")
     )
-    rows = connection.execute(select(func.count()).select_from(changed).add_cte(stale)).scalar_one()
+    both = select(func.count()).select_from(changed).add_cte(stale, usage.corrected(changed))
+    rows = connection.execute(both).scalar_one()
     return rows + connection.execute(_settling(windows, windows.c.ended_at, {}, of)).rowcount
 
 

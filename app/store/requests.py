@@ -137,6 +137,12 @@ def copy_failed(connection: Connection, batch_id: str, to: str) -> None:
         connection.execute(insert(requests).from_select(list(cells), source))
 
 
+def lack_texts(connection: Connection, batch_id: str) -> bool:
+    """Whether the text of any request of a batch is no longer kept."""
+    gone = exists().where(requests.c.batch_id == batch_id, requests.c.body.is_(None))
+    return bool(connection.execute(select(gone)).scalar_one())
+
+
 def in_line_order(connection: Connection, batch_id: str) -> Generator[Request, None, None]:
     """Every request of a batch but for its body, streamed; close it when not all of them are taken."""
     names = ("line", "custom_id", "workload", "pinned_level")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Float, cast, func, select, update
+from sqlalchemy import CTE, Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.units import hour_of
 from app.store.accounts import tenant_hours, tenant_shares
 from app.store.columns import faded
 from app.store.results import Result
-from app.store.tables import results
 
 HALF_LIFE_S = 300.0
 """Age at which a device-second counts half in a tenant's share."""
@@ -53,15 +52,10 @@ def footprint_g(connection: Connection, tenant: str, since: datetime) -> float:
     return float(connection.execute(query).scalar_one())
 
 
-def recount(connection: Connection, since: datetime) -> None:
-    """Take the footprint of the hours from `since` on from the ledger again, which has been priced anew."""
-    hour = func.date_trunc("hour", results.c.finished_at, "UTC").label("start_at")
-    grams = cast(func.sum(results.c.operational_g + results.c.embodied_g), Float).label("grams")
-    found = (
-        select(results.c.tenant_id, hour, grams)
-        .where(results.c.finished_at >= hour_of(since))
-        .group_by(results.c.tenant_id, hour)
-        .subquery()
-    )
-    same = tenant_hours.c.tenant_id == found.c.tenant_id, tenant_hours.c.start_at == found.c.start_at
-    connection.execute(update(tenant_hours).where(*same).values(footprint_g=found.c.grams))
+def corrected(changed: CTE) -> CTE:
+    """Adds `more_g` of rows of the ledger, priced anew, to what its tenant has used in the hour `start_at`."""
+    by_hour = changed.c.tenant_id, changed.c.start_at
+    sums = select(*by_hour, func.sum(changed.c.more_g).label("more_g")).group_by(*by_hour).subquery()
+    same = tenant_hours.c.tenant_id == sums.c.tenant_id, tenant_hours.c.start_at == sums.c.start_at
+    total = tenant_hours.c.footprint_g + sums.c.more_g
+    return update(tenant_hours).where(*same).values(footprint_g=total).cte("counted")

@@ -11,8 +11,7 @@ import pytest
 
 from app.domain.batch import BatchStatus
 from app.domain.errors import LimitExceeded, NotFound
-from app.domain.intensity import HOUR
-from app.domain.tenant import Limits, month_of, next_month
+from app.domain.tenant import Limits, next_month
 from app.domain.units import hour_of
 from app.services import limits, reconciliation, tenants
 from app.store import results, usage
@@ -157,17 +156,6 @@ def test_carbon_a_month(api: Api, desk: Desk) -> None:
     desk.submit(lines(1))
     limit(desk, carbon_g_per_month=0.0)
     assert refused(api, desk)[1] is None
-
-
-def test_a_budget_follows_the_figures_of_its_hours(desk: Desk) -> None:
-    answered(desk, grams=3.0)
-    now = desk.clock.now()
-    with desk.context.database.transaction() as connection:
-        connection.exec_driver_sql("UPDATE results SET operational_g = 1.5")
-        usage.recount(connection, now)
-        assert usage.footprint_g(connection, TENANT, month_of(now)) == 1.5
-        usage.recount(connection, now + HOUR)
-        assert usage.footprint_g(connection, TENANT, month_of(now)) == 1.5
 
 
 def test_what_two_workers_answered_counts_once(desk: Desk, engine: EchoEngine) -> None:
