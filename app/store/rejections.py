@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, select, update
 
 from app.domain.rejection import Rejection
-from app.store.tables import rejected_lines
+from app.store.tables import batches, rejected_lines
 
 _SHOWN = tuple(rejected_lines.c[name] for name in ("line", "custom_id", "code", "param", "message"))
+
+
+FORGOTTEN = "Its text is no longer kept."
 
 
 def copy_in(connection: Connection, *, tenant: str, batch_id: str, entries: Iterable[Rejection]) -> int:
@@ -47,3 +50,13 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[Rejection,
     with connection.execute(_of(batch_id).execution_options(yield_per=500)) as found:
         for row in found.mappings():
             yield Rejection(**row)
+
+
+def forget_messages(connection: Connection, batch_id: str) -> None:
+    """Of what was wrong keep line, code and parameter only: a message may cite the line."""
+    of_batch = rejected_lines.c.batch_id == batch_id
+    connection.execute(update(rejected_lines).where(of_batch).values(message=FORGOTTEN))
+    told = connection.execute(select(batches.c.errors).where(batches.c.id == batch_id)).scalar()
+    if told:
+        forgotten = [{**fault, "message": FORGOTTEN} for fault in told]
+        connection.execute(update(batches).where(batches.c.id == batch_id).values(errors=forgotten))

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.batch import FINAL
 from app.domain.retention import Kept
+from app.store import rejections
 from app.store.files import is_needed
 from app.store.privacy import cached_answers, retention
 from app.store.quality import evaluation_rounds, evaluation_samples, verdicts
@@ -113,7 +114,9 @@ def drop_lines(connection: Connection, kind: Kept, batch_id: str, *, after: int,
 def mark_gone(connection: Connection, kind: Kept, batch_id: str, now: datetime) -> None:
     """Say that a batch's prompts, or answers, are no longer kept; one that goes on by now is not marked."""
     these = batches.c.id == batch_id, batches.c.status.in_(FINAL)
-    connection.execute(update(batches).where(*these).values({_MARKS[kind]: now}))
+    marked = connection.execute(update(batches).where(*these).values({_MARKS[kind]: now})).rowcount
+    if marked and kind is Kept.PROMPTS:
+        rejections.forget_messages(connection, batch_id)
 
 
 def drop_samples(connection: Connection, limits: Limits, limit: int) -> int:

@@ -132,6 +132,7 @@ def _slowest(place: str, model: str, owner: str) -> Select[Any]:
             unanswered > 0,
             ~select(copy.c.id).where(copy.c.copy_of == shards.c.id).exists(),
             may_run,
+            hold_of(shards.c.tenant_id).is_(None),
         )
         .order_by(unanswered.desc(), shards.c.id)
         .limit(1)

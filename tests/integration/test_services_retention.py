@@ -79,6 +79,23 @@ def test_an_error_without_its_text_is_still_one(desks: Desks) -> None:
     assert only["error"] == {"code": "batch_cancelled", "message": "Its text is no longer kept."}
 
 
+def test_what_was_wrong_with_a_line_is_known_without_citing_it(desks: Desks) -> None:
+    desk = desks.desk(keep_prompts_s=HOUR_S)
+    api = Api(desk.context)
+    wrong = json.dumps({**line("bad"), "method": "SECRET"}).encode()
+    some, none = (desk.validated(content) for content in (jsonl([line("good")]) + wrong, wrong))
+    desk.work(desk.worker(EchoEngine()))
+    assert count(desk, "rejected_lines WHERE message LIKE '%SECRET%'") == 1
+    assert "SECRET" in api("GET", f"/v1/batches/{none.id}").text
+    desk.clock.advance(hours=2)
+    retention.forget(desk.context)
+    for batch, number in ((some, 2), (none, 1)):
+        fault = {"code": "invalid_method", "line": number, "message": "Its text is no longer kept.", "param": "method"}
+        assert api.get(f"/v1/batches/{batch.id}")["errors"]["data"] == [fault]
+    assert count(desk, "rejected_lines WHERE message LIKE '%SECRET%'") == 0
+    assert told(api, some.id)[0]["response"]["body"]["error"]["message"] == "Its text is no longer kept."
+
+
 def test_an_open_batch_loses_nothing(desks: Desks) -> None:
     desk = desks.desk(**{f"keep_{kind}_s": 1.0 for kind in Kept})
     batch = desk.validated(jsonl(line(f"r-{number}") for number in range(3)))

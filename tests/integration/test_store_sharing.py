@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, insert, select, text, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import Lines, ShardState
 from app.store import plans, results, shards, sharing
+from app.store.accounts import tenants
 from app.store.batches import Batch
 from app.store.database import Database
 from app.store.shards import Lease
@@ -95,6 +96,10 @@ def test_the_shard_that_is_furthest_from_its_end_is_copied_once(connection: Conn
     assert lease is not None
     assert lease.shard == replace(slow.shard, id=f"{slow.shard.id}+", copy_of=slow.shard.id)
     assert lease.endpoint == slow.endpoint
+    # Its tenant has used up what it may use for now.
+    connection.execute(insert(tenants).values(id=batch.tenant_id, created_at=NOON, hold="no more"))
+    assert copied(connection) is None
+    connection.execute(update(tenants).values(hold=None))
     assert copied(connection) == f"{done_soon.shard.id}+"
     assert copied(connection) is None
 
