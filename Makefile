@@ -7,7 +7,8 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: install demo test test-model test-pooling test-rehearsal test-system test-replay test-others lint types imports clean
+.PHONY: install demo test test-long test-model test-system test-services test-units test-rehearsal test-replay \
+  test-engines lint types imports clean
 
 install: .venv/.installed .venv-clients/.installed tests/clients/node_modules/.installed
 
@@ -57,29 +58,36 @@ demo: .venv/.installed
 	$(BIN)/sprout summarize examples/documents -o demo-output/summaries.jsonl
 
 # Parts at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for the
-# cores. The others wait more than they compute. `.venv/bin/pytest` alone runs everything in one process.
+# cores. The others wait more than they compute. `.venv/bin/pytest` alone runs everything in one process, the long too.
+AT_ONCE = @$(MAKE) --no-print-directory --jobs=4 --keep-going $(filter --output-sync,$(.FEATURES:%=--%))
+
 test: install
-	@$(MAKE) --no-print-directory --jobs=5 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) \
-	  test-model test-system test-rehearsal test-replay test-others
+	$(AT_ONCE) test-model test-system test-services test-units
+
+# What takes minutes: run it before a release, and after a change to what it is about.
+test-long: install
+	$(AT_ONCE) test-rehearsal test-replay test-engines
 
 test-model: install
-	$(BIN)/pytest -m 'model and not pooling'
+	$(BIN)/pytest -m 'model and not long'
 
-# A minute for one more engine: run it after a change to vLLM or to endpoints.
-test-pooling: install
-	$(BIN)/pytest -m pooling
+test-system: install
+	$(BIN)/pytest -m 'not model and not rehearsal and not long' tests/system
+
+test-services: install
+	$(BIN)/pytest -m 'not model' tests/integration tests/contracts
+
+test-units: install
+	$(BIN)/pytest -m 'not model' --ignore=tests/unit/app/simulation tests/unit tests/architecture tests/gpu
 
 test-rehearsal: install
 	$(BIN)/pytest -m rehearsal
 
-test-system: install
-	$(BIN)/pytest -m 'not model and not rehearsal' tests/system
-
 test-replay: install
 	$(BIN)/pytest tests/unit/app/simulation
 
-test-others: install
-	$(BIN)/pytest -m 'not model and not rehearsal' --ignore=tests/system --ignore=tests/unit/app/simulation
+test-engines: install
+	$(BIN)/pytest -m long
 
 lint: install
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from workers.engines.vllm import BUNDLED_TOOLS, VllmEngine
 
 MODEL = "pooling-model"
 
-pytestmark = [pytest.mark.model, pytest.mark.pooling, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [pytest.mark.model, pytest.mark.long, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,7 @@ def kill(stack: RunningStack, mark: str) -> list[int]:
 
 
 @pytest.mark.model
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_a_batch_survives_killed_workers_and_a_killed_broker(vllm_stack: RunningStack, tmp_path: Path) -> None:
     questions = gsm8k_questions(NUMBER)

@@ -32,7 +32,14 @@ def settings(server: OpenAIServer, **more: str) -> dict[str, str]:
     return {"SPROUT_ENGINE": "openai", "SPROUT_ENGINE_URL": server.url, "SPROUT_MODEL_NAME": "echo", **more}
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
+    ],
+)
 def test_every_end_of_up_leaves_nothing_running(home: Path, engine_server: OpenAIServer, how: signal.Signals) -> None:
     stack = RunningStack(home, settings(engine_server))
     stack.start()

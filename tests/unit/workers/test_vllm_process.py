@@ -105,6 +105,7 @@ def start(bundled_model: Path, tmp_path: Path) -> Iterator[Callable[[str], Worke
         worker.process.communicate()
 
 
+@pytest.mark.long
 def test_the_core_is_gone_within_seconds_of_a_worker_that_was_killed(start: Callable[[str], Worker]) -> None:
     worker = start("serve")
     core = worker.core()
@@ -129,6 +130,7 @@ def test_a_core_that_is_killed_fails_what_is_in_flight_and_what_comes_later(star
     assert worker.process.wait(timeout=30) == 0
 
 
+@pytest.mark.long
 def test_a_clean_end_leaves_no_process_and_no_warning(start: Callable[[str], Worker]) -> None:
     worker = start("close")
     left = worker.line("children")
