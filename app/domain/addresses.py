@@ -26,7 +26,8 @@ def _in_the_open(address: IPv4Address | IPv6Address) -> bool:
         if address in NAT64 or address.ipv4_mapped:
             # Reserved as such, and judged by what they stand for.
             return True
-        special = special or address.is_site_local
+        # 6to4 is given up (RFC 7526), and versions of Python differ in what they say of it.
+        special = special or address.is_site_local or address.sixtofour is not None
     return address.is_global and not special
 
 
@@ -36,5 +37,5 @@ def _meant(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
         return ()
     if address in NAT64:
         return (IPv4Address(int(address) & 0xFFFFFFFF),)
-    found = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
+    found = (address.ipv4_mapped, *(address.teredo or ()))
     return tuple(each for each in found if each is not None)

@@ -15,7 +15,14 @@ from app.domain.addresses import is_public
         *("255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1"),
         *("2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1"),
         # IPv4 within: 6to4, NAT64, Teredo (the server, and the client with its bits turned over).
-        *("2002:7f00:1::", "2002:a00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2001:0:7f00:1::1"),
+        *(
+            "2002:7f00:1::",
+            "2002:a00:1::",
+            "2002:808:808::",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "2001:0:7f00:1::1",
+        ),
         *("2001:0:808:808::80ff:fffe", "", "localhost", "1.2.3", "8.8.8.8:80"),
     ],
 )
@@ -26,7 +33,7 @@ def test_what_is_not_in_the_open_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2606:4700::1111", "::ffff:8.8.8.8",
-     "2002:808:808::", "64:ff9b::808:808"],
+     "64:ff9b::808:808"],
 )  # fmt: skip
 def test_what_is_in_the_open_is_not(address: str) -> None:
     assert is_public(address)
