@@ -76,7 +76,9 @@ def run(client: Client, folder: Path, requests: int) -> dict[str, Any]:
     bad = write_input(source, requests, EVERY, list(KINDS))
     good = requests - len(bad)
     started = time.monotonic()
-    batch = client.create(client.upload(source, source.name), window="24h", metadata={})
+    batch = client.create(
+        client.upload(source, source.name), endpoint="/v1/chat/completions", window="24h", metadata={}
+    )
     state = client.batch(batch["id"])
     while state["status"] == "validating":
         time.sleep(POLL_S)

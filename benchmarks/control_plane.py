@@ -48,7 +48,7 @@ def run(client: Client, folder: Path, requests: int) -> dict[str, float]:
     started = time.monotonic()
     file_id = client.upload(source, source.name)
     uploaded = time.monotonic()
-    batch = client.create(file_id, window="24h", metadata={})
+    batch = client.create(file_id, endpoint="/v1/chat/completions", window="24h", metadata={})
     ended: dict[str, Any] = dict(batch)
     validated = answered = 0.0
     poll_s = min(POLL_S, requests / 60_000)

@@ -44,7 +44,11 @@ def submit(client: Client, folder: Path, requests: int) -> str:
     source = folder / f"in-{requests}.jsonl"
     if not source.exists():
         write_input(source, requests)
-    return str(client.create(client.upload(source, source.name), window="24h", metadata={})["id"])
+    return str(
+        client.create(client.upload(source, source.name), endpoint="/v1/chat/completions", window="24h", metadata={})[
+            "id"
+        ]
+    )
 
 
 def duration_s(client: Client, folder: Path, requests: int) -> float:

@@ -63,7 +63,9 @@ def half_bad(client: Client, folder: Path, requests: int) -> dict[str, float]:
     kinds = [code for code in bad_lines.KINDS if code != "line_too_long"]
     bad = bad_lines.write_input(source, requests, 2, kinds)
     started = time.monotonic()
-    batch = client.create(client.upload(source, source.name), window="24h", metadata={})
+    batch = client.create(
+        client.upload(source, source.name), endpoint="/v1/chat/completions", window="24h", metadata={}
+    )
     state = client.batch(batch["id"])
     while state["status"] == "validating":
         time.sleep(control_plane.POLL_S)

@@ -103,7 +103,9 @@ def settings(folder: Path, *, directives: bool) -> Mapping[str, str]:
 def submit(client: Client, source: Path, target: Path, metadata: Mapping[str, str]) -> float:
     """Seconds from the upload to the downloaded output file, seen as `sprout batch run` sees it."""
     started = time.monotonic()
-    batch = client.create(client.upload(source, source.name), window="24h", metadata=metadata)
+    batch = client.create(
+        client.upload(source, source.name), endpoint="/v1/chat/completions", window="24h", metadata=metadata
+    )
     *_, ended = client.watch(batch["id"])
     if not ended["output_file_id"]:
         sys.exit(f"The batch ended as {ended['status']}, without an output file.")
