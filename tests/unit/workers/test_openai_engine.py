@@ -115,7 +115,7 @@ def test_a_refused_key_loses_no_line(server: OpenAIServer) -> None:
 def test_a_server_that_stays_busy_loses_no_line(server: OpenAIServer, status: int) -> None:
     server.on_request = lambda body: Response(status=status, text="<html>busy</html>")
     with pytest.raises(EngineUnavailable, match=f"answers {status}"):
-        answer(server, timeout_s=0.5)
+        answer(server, timeout_s=1.5)
 
 
 def test_the_key_and_the_model_of_the_settings_are_sent(server: OpenAIServer) -> None:

@@ -96,7 +96,7 @@ def test_a_crash_loop_is_reported_and_still_tried() -> None:
         eventually(lambda: len(broken.processes) >= 7)
 
     with meanwhile(play):
-        Supervisor([broken.child()], report=reports.append, monotonic=lambda: 50 * time.monotonic()).run()
+        Supervisor([broken.child()], report=reports.append, monotonic=lambda: 25 * time.monotonic()).run()
     loop = (
         "broken ended with status 3. It keeps dying (5 times within 60 s): the next try is in 30 s. "
         "Its log is /logs/broken.log."
