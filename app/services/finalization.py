@@ -150,7 +150,7 @@ def rejected_line(batch_id: str, rejected: Rejection) -> dict[str, Any]:
         "custom_id": rejected.custom_id,
         "response": {"status_code": 400, "request_id": f"req_{name}", "body": body},
         "error": None,
-        "sprout": {"cursor": f"0.{rejected.line}", "line": rejected.line},
+        "sprout": {"line": rejected.line},
     }
 
 

@@ -27,7 +27,7 @@ from app.services.isolation import Isolation
 from app.services.leasing import LeasedShard, engine_request, lease, lease_copy, whose_turn
 from app.services.pace import Hold, Pace
 from app.services.reconciliation import end_if_answered
-from app.store import requests, results, shards, sharing, usage
+from app.store import recorded, requests, results, shards, sharing, usage
 from app.store.results import Result
 from app.store.shards import Shard
 
@@ -246,7 +246,9 @@ def _write(
         shards.renew(connection, shard.lease, now=now, duration=settings.lease, done=done, **counts)
         if done and held.twin is not None:
             sharing.close_twin(connection, held.twin)
-        usage.add(connection, shard.lease.shard.tenant_id, [row for row in new if not row.cached], now)
+        tenant, batch_id = shard.lease.shard.tenant_id, shard.lease.shard.batch_id
+        usage.add(connection, tenant, [row for row in new if not row.cached], now)
+        recorded.add(connection, tenant=tenant, batch_id=batch_id, lines=[row.line for row in new])
     return Standing.ENDED if done else Standing.RUNNING
 
 

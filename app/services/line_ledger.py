@@ -55,7 +55,6 @@ def of_line(result: Result, known: Mapping[str, Profile]) -> dict[str, Any]:
     footprint_g = result.operational_g + result.embodied_g
     energy_j, grams = _at_l0(result, footprint_g, known)
     return {
-        "cursor": None if result.position is None else str(result.position),
         "finished_at": result.finished_at.isoformat(),
         "workload": floor_of(result.workload),
         "level": f"L{result.level}",

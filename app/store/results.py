@@ -1,12 +1,4 @@
-"""Results: one per request of a batch, first write wins. Their rows are the ledger.
-
-Each has its `position` in the order in which the results of its batch were committed, so that whoever has read up to
-one misses none. A sequence would not do: its numbers become visible in the order of commits, and a reader that has seen
-n would miss n-1, committed later. So positions are given under a lock of the batch that is held until the end of the
-transaction (`_take_turn`): whoever has it sees all earlier ones. Writers of one batch take turns for the milliseconds
-that a group takes to be written; those of others do not wait. To give out only what is older than the oldest running
-transaction would need no lock, but would hold every reader up for as long as any validation or finalization takes.
-"""
+"""Results: one per request of a batch, first write wins. Their rows are the ledger."""
 
 from __future__ import annotations
 
@@ -17,11 +9,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    ARRAY,
     JSON,
-    ColumnElement,
     Connection,
+    Integer,
     Text,
     and_,
+    any_,
     bindparam,
     cast,
     column,
@@ -34,7 +28,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert
 
+from app.store import recorded
 from app.store.joins import joining_whole
+from app.store.recorded import Place
 from app.store.tables import requests, responses, results
 
 
@@ -72,8 +68,6 @@ class Result:
     first_intensity_g_per_kwh: float | None = None
     first_operational_g: float | None = None
     """What it was priced with at first, where its hour's figure has changed since."""
-    position: int | None = None
-    """Ascending from 1 in the order in which the results of the batch were recorded, with gaps; None before that."""
     cached: bool = False
     """Whether an earlier answer was given again: it used nothing then."""
 
@@ -81,32 +75,15 @@ class Result:
 _COLUMNS = tuple(column.name for column in results.c)
 
 
-def _take_turn(connection: Connection, batch_id: str) -> None:
-    """Wait until nobody else records results of this batch; nobody else will before this transaction ends.
-
-    A statement of its own: what gives positions must see what was committed until now.
-    """
-    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"sprout.results.{batch_id}", 0))))
-
-
-def _next_positions(batch_id: ColumnElement[str], line: ColumnElement[int]) -> ColumnElement[int]:
-    """Of new results, by line, behind all that are there."""
-    earlier = results.alias()
-    last = select(func.max(earlier.c.position)).where(earlier.c.batch_id == batch_id).scalar_subquery()
-    return func.coalesce(last, 0) + func.row_number().over(order_by=line)
-
-
 def _recording() -> ReturningInsert[int]:
     # One JSON document in one statement: rows as parameters, or as a COPY into a temporary table, take longer.
     document = func.json_to_recordset(bindparam("rows", type_=JSON))
     fields = document.table_valued(*results.c, column("body", Text)).render_derived(with_types=True)
     new = select(fields).cte("new")
-    batch_id = bindparam("batch_id", type_=Text)
-    cells = {**{name: new.c[name] for name in _COLUMNS}, "position": _next_positions(batch_id, new.c.line)}
     written = (
         insert(results)
-        .from_select(_COLUMNS, select(*cells.values()))
-        .on_conflict_do_nothing(index_elements=["batch_id", "line"])
+        .from_select(_COLUMNS, select(*(new.c[name] for name in _COLUMNS)))
+        .on_conflict_do_nothing()
         .returning(results.c.batch_id, results.c.line)
         .cte("written")
     )
@@ -120,7 +97,8 @@ _RECORD = _recording()
 
 
 def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
-    """Write results that are not there yet; returns the lines that were written.
+    """Write results that are not there yet; returns the lines that were written, which the end of the transaction is to
+    say (`recorded.add`).
 
     All rows belong to one batch.
     """
@@ -128,9 +106,7 @@ def record(connection: Connection, rows: Sequence[Result]) -> frozenset[int]:
         return frozenset()
     # In line order: a shard and its copy write the same lines from both ends, and must not wait for each other.
     ordered = [_as_json(row) for row in sorted(rows, key=lambda row: row.line)]
-    batch_id = rows[0].batch_id
-    _take_turn(connection, batch_id)
-    return frozenset(connection.execute(_RECORD, {"rows": ordered, "batch_id": batch_id}).scalars())
+    return frozenset(connection.execute(_RECORD, {"rows": ordered}).scalars())
 
 
 def _as_json(row: Result) -> Mapping[str, Any]:
@@ -180,23 +156,25 @@ def fail_unanswered(
     constant = {**_UNANSWERED, "error_code": code, "finished_at": now}
     cells = {
         **{name: requests.c[name] for name in ("batch_id", "line", "tenant_id", "workload")},
-        "position": _next_positions(literal(batch_id), requests.c.line),
         **{name: literal(value, results.c[name].type) for name, value in constant.items()},
     }
     source = select(*cells.values()).where(requests.c.batch_id == batch_id, within, ~answered)
     inserted = insert(results).from_select(list(cells), source.order_by(requests.c.line))
-    failed = inserted.on_conflict_do_nothing(index_elements=["batch_id", "line"]).returning(results).cte("failed")
+    errors = inserted.on_conflict_do_nothing().returning(results).cte("failed")
     bodies = select(
-        failed.c.batch_id,
-        failed.c.line,
-        failed.c.tenant_id,
+        errors.c.batch_id,
+        errors.c.line,
+        errors.c.tenant_id,
         literal({"code": code, "message": message}, responses.c.body.type),
     )
     statement = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
-    written = statement.returning(responses.c.line).cte("written")
-    _take_turn(connection, batch_id)
+    written = statement.returning(responses.c.tenant_id, responses.c.line).cte("written")
+    added = recorded.adding(batch_id, written)
+    number = select(func.coalesce(func.sum(func.cardinality(added.c.lines), type_=Integer), 0))
+    recorded.take_turn(connection, batch_id)
     with joining_whole(connection):
-        return connection.execute(select(func.count()).select_from(written)).scalar_one()
+        failed: int = connection.execute(number).scalar_one()
+    return failed
 
 
 _WHOLE = (
@@ -216,8 +194,9 @@ def in_line_order(connection: Connection, batch_id: str) -> Generator[Result, No
             yield Result(**row)
 
 
-def recorded_after(connection: Connection, batch_id: str, position: int, limit: int) -> Sequence[Result]:
-    """The results behind that position, in the order in which they were recorded."""
+def recorded_after(connection: Connection, batch_id: str, after: Place, limit: int) -> Sequence[tuple[Place, Result]]:
+    """The results behind that place, in the order in which they were recorded."""
+    places = recorded.behind(connection, batch_id, after, limit)
     # Looked up one by one: for a join PostgreSQL would go through the whole batch (`app.store.joins`).
     custom_id, body = (
         select(column)
@@ -225,10 +204,9 @@ def recorded_after(connection: Connection, batch_id: str, position: int, limit: 
         .scalar_subquery()
         for column in (requests.c.custom_id, responses.c.body)
     )
-    query = (
-        select(results, custom_id.label("custom_id"), body.label("body"))
-        .where(results.c.batch_id == batch_id, results.c.position > position)
-        .order_by(results.c.position)
-        .limit(limit)
+    lines = [place.line for place in places]
+    query = select(results, custom_id.label("custom_id"), body.label("body")).where(
+        results.c.batch_id == batch_id, results.c.line == any_(literal(lines, ARRAY(Integer)))
     )
-    return [Result(**row) for row in connection.execute(query).mappings()]
+    found = {row["line"]: Result(**row) for row in connection.execute(query).mappings()}
+    return [(place, found[place.line]) for place in places if place.line in found]

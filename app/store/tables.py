@@ -191,8 +191,6 @@ results = Table(
     Column("line", Integer, primary_key=True),
     tenant(),
     Column("workload", Text, nullable=False),
-    # Its place in the order in which the results of its batch were committed.
-    Column("position", Integer, nullable=False),
     Column("status_code", SmallInteger),
     Column("error_code", Text),
     Column("model", Text, nullable=False),
@@ -229,9 +227,18 @@ results = Table(
     CheckConstraint(
         "(first_intensity_g_per_kwh IS NULL) = (first_operational_g IS NULL)", name="first_figures_together"
     ),
-    Index("ix_results_batch_id_position", "batch_id", "position", unique=True),
     Index(None, "tenant_id", "finished_at"),
     Index(None, "zone", "finished_at"),
+)
+
+recorded_groups = Table(
+    "recorded_groups",
+    metadata,
+    Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    tenant(),
+    Column("lines", ARRAY(Integer, dimensions=1), nullable=False),
+    CheckConstraint("number > 0", name="number_positive"),
 )
 
 responses = Table(

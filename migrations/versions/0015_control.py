@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    _positions()
+    _groups()
     _batches()
     op.create_table(
         "idempotency_keys",
@@ -31,17 +31,25 @@ def upgrade() -> None:
     op.create_index(op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"])
 
 
-def _positions() -> None:
-    op.add_column("results", sa.Column("position", sa.Integer(), nullable=True))
+def _groups() -> None:
+    op.create_table(
+        "recorded_groups",
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("lines", postgresql.ARRAY(sa.Integer(), dimensions=1), nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", "number", name=op.f("pk_recorded_groups")),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["batches.id"], ondelete="CASCADE", name=op.f("fk_recorded_groups_batch_id")
+        ),
+        sa.CheckConstraint("number > 0", name=op.f("ck_recorded_groups_number_positive")),
+    )
     # Of results that are there nobody knows who wrote first.
     op.execute(
-        """UPDATE results SET position = numbered.position FROM (
-            SELECT batch_id, line, row_number() OVER (PARTITION BY batch_id ORDER BY finished_at, line) AS position
-            FROM results
-        ) AS numbered WHERE results.batch_id = numbered.batch_id AND results.line = numbered.line"""
+        """INSERT INTO recorded_groups (batch_id, number, tenant_id, lines)
+            SELECT batch_id, line / 1000 + 1, min(tenant_id), array_agg(line) FROM results
+            GROUP BY batch_id, line / 1000"""
     )
-    op.alter_column("results", "position", nullable=False)
-    op.create_index("ix_results_batch_id_position", "results", ["batch_id", "position"], unique=True)
 
 
 def _batches() -> None:
@@ -62,6 +70,6 @@ def _batches() -> None:
 
 def downgrade() -> None:
     op.drop_table("idempotency_keys")
+    op.drop_table("recorded_groups")
     for name in ("ledger_is_stale", "ledger", "retry_of", "pause_reason", "paused_at", "priority"):
         op.drop_column("batches", name)
-    op.drop_column("results", "position")

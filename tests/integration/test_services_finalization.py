@@ -16,7 +16,7 @@ SPROUT_KEYS = {
     "workload", "level", "probability", "pinned", "cached",
     "prompt_tokens", "completion_tokens", "energy_j", "energy_basis",
     "device_s", "intensity_g_per_kwh", "intensity_basis", "intensity_origin", "operational_g", "embodied_g",
-    "footprint_g", "zone", "cursor", "finished_at", "l0_energy_j", "l0_footprint_g", "saved_g", "pricing",
+    "footprint_g", "zone", "finished_at", "l0_energy_j", "l0_footprint_g", "saved_g", "pricing",
 }  # fmt: skip
 
 

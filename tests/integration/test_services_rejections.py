@@ -67,7 +67,7 @@ def desk(desks: Desks) -> Desk:
 
 
 def rejected(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [each for each in errors if set(each["sprout"]) == {"cursor", "line"}]
+    return [each for each in errors if set(each["sprout"]) == {"line"}]
 
 
 def test_every_good_line_is_answered_and_every_bad_one_told_with_its_cause(desk: Desk, engine: EchoEngine) -> None:
@@ -95,8 +95,7 @@ def test_every_good_line_is_answered_and_every_bad_one_told_with_its_cause(desk:
         own = None if code in NAMELESS else "first" if code == "duplicate_custom_id" else f"bad-{name}"
         told = {"message": fault["message"], "type": "invalid_request_error", "param": fault["param"], "code": code}
         assert set(error) == {"id", "custom_id", "response", "error", "sprout"}
-        place = {"cursor": f"0.{fault['line']}", "line": fault["line"]}
-        assert (error["custom_id"], error["error"], error["sprout"]) == (own, None, place)
+        assert (error["custom_id"], error["error"], error["sprout"]) == (own, None, {"line": fault["line"]})
         assert (error["response"]["status_code"], error["response"]["body"]) == (400, {"error": told})
         assert fault["message"].startswith(f"Line {fault['line']}: ")
     ids = [each["id"] for each in (*answers, *errors)] + [each["response"]["request_id"] for each in errors]

@@ -30,7 +30,7 @@ def refused(connection: Connection, constraint: str, action: Callable[[], object
 
 
 def test_a_second_result_for_a_request(connection: Connection, batch: Batch) -> None:
-    row = {name: value for name, value in vars(a_result(batch, 1, position=1)).items() if name in tables.results.c}
+    row = {name: value for name, value in vars(a_result(batch, 1)).items() if name in tables.results.c}
     connection.execute(insert(tables.results).values(**row))
     refused(connection, "pk_results", lambda: connection.execute(insert(tables.results).values(**row)))
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from app.domain.preference import faded
 from app.domain.savings import mean_at_l0
-from app.store import ledger, mixes, profiles, requests, results
+from app.store import ledger, mixes, profiles, recorded, requests, results, tables
 from app.store.batches import Batch
 from app.store.database import Database
+from app.store.recorded import Place
 from app.store.results import Result
 from tests.support.clock import NOON
 from tests.support.factories import MODEL, a_mix, a_request, a_result, a_run, store_batch, store_mix
@@ -35,7 +36,7 @@ def test_a_result_comes_back_as_it_was_recorded(connection: Connection) -> None:
     body = {"choices": [{"message": {"content": "Grüße\n\t\\ \"'\u0000 🌱"}}], "usage": {"total_tokens": 5}}
     result = a_result(batch, 1, mix_id=mix.id, level=2, probability=1 / 3, body=body, energy_j=0.1)
     assert results.record(connection, [result]) == {1}
-    assert stored(connection, batch) == {"request-1": replace(result, position=1)}
+    assert stored(connection, batch) == {"request-1": result}
 
 
 def test_the_first_result_of_a_request_stays(connection: Connection) -> None:
@@ -128,7 +129,7 @@ def test_what_has_no_answer_gets_an_error(connection: Connection) -> None:
     results.record(connection, [answered])
     assert fail(connection, batch) == 4
     found = stored(connection, batch)
-    assert found["request-2"] == replace(answered, position=1)
+    assert found["request-2"] == answered
     failed = found["request-1"]
     assert (failed.status_code, failed.error_code) == (None, "batch_expired")
     assert failed.body == {"code": "batch_expired", "message": "Too late."}
@@ -301,20 +302,40 @@ def test_bases_of_what_was_answered(connection: Connection) -> None:
     ]
 
 
+def record(connection: Connection, batch: Batch, *lines: int) -> None:
+    written = results.record(connection, [a_result(batch, number) for number in lines])
+    recorded.add(connection, tenant=batch.tenant_id, batch_id=batch.id, lines=sorted(written))
+
+
 def test_results_are_read_in_the_order_in_which_they_were_recorded(connection: Connection) -> None:
     batch, other = store_batch(connection, lines=9), store_batch(connection, lines=1)
-    results.record(connection, [a_result(batch, number) for number in (8, 3)])
-    results.record(connection, [a_result(other, 1)])
-    results.record(connection, [a_result(batch, number) for number in (3, 1, 9)])
+    record(connection, batch, 8, 3)
+    record(connection, other, 1)
+    record(connection, batch, 3, 1, 9)
     fail(connection, batch)
-    found = results.recorded_after(connection, batch.id, 0, 100)
-    assert [result.line for result in found] == [3, 8, 1, 9, 2, 4, 5, 6, 7]
-    assert [result.position for result in found] == sorted({result.position or 0 for result in found})
-    assert [result.body for result in found[4:]] == [{"code": "batch_expired", "message": "Too late."}] * 5
-    position = found[2].position
-    assert position is not None
-    assert results.recorded_after(connection, batch.id, position, 2) == found[3:5]
-    assert results.recorded_after(connection, batch.id, found[-1].position or 0, 2) == []
+    found = results.recorded_after(connection, batch.id, Place(), 100)
+    assert [result.line for _, result in found] == [3, 8, 1, 9, 2, 4, 5, 6, 7]
+    assert [place for place, _ in found] == sorted({place for place, _ in found})
+    assert [result.body for _, result in found[4:]] == [{"code": "batch_expired", "message": "Too late."}] * 5
+    for number, (place, _) in enumerate(found, 1):
+        assert results.recorded_after(connection, batch.id, place, 2) == found[number : number + 2]
+
+
+def test_many_groups_and_large_ones_are_read_in_pieces(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "LARGEST", 3)
+    monkeypatch.setattr(recorded, "AT_ONCE", 2)
+    batch = store_batch(connection, lines=40)
+    for number in (9, 2, 30, 4, 17):
+        record(connection, batch, number)
+    assert fail(connection, batch) == 35
+    seen: list[int] = []
+    place = Place()
+    while found := results.recorded_after(connection, batch.id, place, 4):
+        place = found[-1][0]
+        seen += [result.line for _, result in found]
+    assert seen[:5] == [9, 2, 30, 4, 17]
+    assert sorted(seen) == list(range(1, 41))
+    assert max(map(len, connection.execute(select(tables.recorded_groups.c.lines)).scalars())) == 3
 
 
 def test_whoever_reads_misses_nothing_that_is_committed_out_of_order(database: Database) -> None:
@@ -324,22 +345,22 @@ def test_whoever_reads_misses_nothing_that_is_committed_out_of_order(database: D
 
     def seen() -> list[int]:
         with database.transaction() as connection:
-            return [result.line for result in results.recorded_after(connection, batch.id, 0, 10)]
+            return [result.line for _, result in results.recorded_after(connection, batch.id, Place(), 10)]
 
     waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
     def second() -> list[int]:
         with database.transaction() as connection:
-            results.record(connection, [a_result(batch, 1), a_result(batch, 3)])
+            record(connection, batch, 1, 2)
         return seen()
 
     with ThreadPoolExecutor() as pool, database.transaction() as first:
-        results.record(first, [a_result(batch, 3), a_result(batch, 4)])
+        record(first, batch, 3, 4)
         later = pool.submit(second)
         eventually(lambda: first.execute(text(waiting)).first())
         assert seen() == []
         first.commit()
-        assert later.result() == [3, 4, 1]
+        assert later.result() == [3, 4, 1, 2]
 
 
 def test_time_grows_with_the_lines_of_a_batch_that_statistics_do_not_know(connection: Connection) -> None:
