@@ -9,8 +9,8 @@ from app.domain.errors import DispatchUnavailable
 from app.ports import Queue, Task
 from app.services import capacity
 from app.services.context import Context
-from app.store import rounds, shards
-from app.store.shards import Waiting
+from app.store import rounds, shards, turns
+from app.store.turns import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _ring_in(context: Context, place: str, model: str) -> int:
         if room <= -QUEUE_DEPTH:
             return 0
         with context.database.transaction() as connection:
-            found = shards.waiting(
+            found = turns.waiting(
                 connection,
                 place=place,
                 model=model,

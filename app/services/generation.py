@@ -27,7 +27,7 @@ from app.services.isolation import Isolation
 from app.services.leasing import LeasedShard, engine_request, lease, lease_copy, whose_turn
 from app.services.pace import Hold, Pace
 from app.services.reconciliation import end_if_answered
-from app.store import recorded, requests, results, shards, sharing, usage
+from app.store import recorded, requests, results, shards, sharing, turns, usage
 from app.store.results import Result
 from app.store.shards import Shard
 
@@ -85,7 +85,7 @@ def run_shard(context: Context, worker: Worker, shard_id: str) -> None:
 def _waiting(context: Context) -> str | None:
     place, model = context.settings.place, context.settings.served_name
     with context.database.transaction() as connection:
-        found = shards.waiting(connection, place=place, model=model, limit=1, now=context.clock.now(), resend=None)
+        found = turns.waiting(connection, place=place, model=model, limit=1, now=context.clock.now(), resend=None)
     return found[0].id if found else None
 
 

@@ -34,7 +34,10 @@ MOST_HALF_LIVES = 1000.0
 """PostgreSQL calls a power that is too small for a number an error; 2^-1000 is nothing as it is."""
 
 
-def faded(moment: ColumnElement[object], now: datetime, half_life_s: float) -> ColumnElement[float]:
+def faded(
+    moment: ColumnElement[object], now: datetime | ColumnElement[datetime], half_life_s: float
+) -> ColumnElement[float]:
     """Weight of a row of that moment: 2^(-age / half-life), as in `app.domain.preference.faded`."""
-    age_s = func.greatest(cast(extract("epoch", literal(now) - moment), Float), 0.0)
+    then = literal(now) if isinstance(now, datetime) else now
+    age_s = func.greatest(cast(extract("epoch", then - moment), Float), 0.0)
     return func.power(2.0, -func.least(age_s / half_life_s, MOST_HALF_LIVES), type_=Float)

@@ -168,13 +168,11 @@ def fail_unanswered(
         literal({"code": code, "message": message}, responses.c.body.type),
     )
     statement = insert(responses).from_select(["batch_id", "line", "tenant_id", "body"], bodies)
-    written = statement.returning(responses.c.tenant_id, responses.c.line).cte("written")
-    added = recorded.adding(batch_id, written)
+    added = recorded.adding(batch_id, statement.returning(responses.c.tenant_id, responses.c.line).cte("written"))
     number = select(func.coalesce(func.sum(func.cardinality(added.c.lines), type_=Integer), 0))
     recorded.take_turn(connection, batch_id)
     with joining_whole(connection):
-        failed: int = connection.execute(number).scalar_one()
-    return failed
+        return int(connection.execute(number).scalar_one())
 
 
 _WHOLE = (

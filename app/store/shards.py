@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, true, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from app.domain.shard import Lines, ShardState
-from app.store import turns
 from app.store.batches import may_run
 from app.store.ids import new_id
 from app.store.tables import batches, shards
@@ -94,59 +93,8 @@ def add(
         connection.execute(insert(shards), rows)
 
 
-class Waiting(NamedTuple):
-    """A shard to ring for."""
-
-    id: str
-    urgent: bool
-    """Whether it goes before all that stands in the queue: a deadline depends on it."""
-
-
-def waiting(
-    connection: Connection,
-    *,
-    place: str = "",
-    model: str,
-    limit: int,
-    now: datetime,
-    resend: timedelta | None,
-    only_urgent: bool = False,
-) -> Sequence[Waiting]:
-    """Up to `limit` released shards of a zone and a model to ring for, in the order in which they should run; marks
-    them sent.
-
-    Tenants take turns by what they have used, and in each the shards whose latest start is near or has passed go first,
-    then those of more important batches, and among equals by their lines, so that batches take turns: see
-    `app.store.turns`. A shard that was sent is offered again after `resend`, None for at once: its message may be lost
-    or wait behind others, and a duplicate does no harm.
-    """
-    line, urgent = turns.line(place, model, now), turns.urgent(now)
-    query = (
-        select(shards.c.id, urgent.is_not(None))
-        .join(line, line.c.id == shards.c.id)
-        .join(batches, batches.c.id == shards.c.batch_id)
-        .where(
-            # Asked again of the row that is locked: another may just have taken it.
-            shards.c.state == ShardState.PENDING,
-            urgent.is_not(None) if only_urgent else true(),
-            true() if resend is None else _unsent(now, resend),
-        )
-        .order_by(line.c.tag, *turns.in_tenant(now))
-        .limit(limit)
-        .with_for_update(of=shards, skip_locked=True)
-    )
-    found = [Waiting(*row) for row in connection.execute(query)]
-    connection.execute(update(shards).where(shards.c.id.in_([shard.id for shard in found])).values(sent_at=now))
-    return found
-
-
-def _unsent(now: datetime, resend: timedelta) -> ColumnElement[bool]:
-    # The last: the clock was set back since.
-    return or_(shards.c.sent_at.is_(None), shards.c.sent_at < now - resend, shards.c.sent_at > now)
-
-
 def unsend(connection: Connection, shard_ids: Sequence[str]) -> None:
-    """Take back `waiting`: the messages could not be sent."""
+    """Take back `turns.waiting`: the messages could not be sent."""
     connection.execute(update(shards).where(shards.c.id.in_(shard_ids)).values(sent_at=None))
 
 

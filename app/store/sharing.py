@@ -16,6 +16,7 @@ from app.store.ids import new_id
 from app.store.shards import DONE, Lease, Shard, held_by, named
 from app.store.tables import batches, requests, results, shards
 from app.store.tenants import hold_of
+from app.store.turns import waits_here
 
 _SHARED = ("batch_id", "tenant_id", "last_line", "created_at", "release_at", "start_by", "zone", "losses")
 """What both parts of a shard that is cut have in common."""
@@ -58,20 +59,8 @@ def _counted(shard: Shard, at: int) -> Select[int, int, int]:
 
 def is_waiting(connection: Connection, *, place: str, model: str, now: datetime) -> bool:
     """Whether a released shard of a zone and a model has no worker yet."""
-    found = (
-        select(shards.c.id)
-        .join(batches, batches.c.id == shards.c.batch_id)
-        .where(
-            may_run,
-            batches.c.model == model,
-            shards.c.state == ShardState.PENDING,
-            shards.c.zone == place,
-            shards.c.release_at <= now,
-            hold_of(shards.c.tenant_id).is_(None),
-        )
-        .exists()
-    )
-    return bool(connection.execute(select(found)).scalar_one())
+    found = select(shards.c.id).join(batches, batches.c.id == shards.c.batch_id).where(*waits_here).exists()
+    return bool(connection.execute(select(found), {"place": place, "model": model, "now": now}).scalar_one())
 
 
 class Left(NamedTuple):
@@ -91,17 +80,11 @@ def left(connection: Connection, *, place: str, model: str, owner: str, now: dat
     pending = (
         select(shards.c.requests)
         .join(batches, batches.c.id == shards.c.batch_id)
-        .where(
-            shards.c.state == ShardState.PENDING,
-            shards.c.zone == place,
-            shards.c.release_at <= now,
-            hold_of(shards.c.tenant_id).is_(None),
-            batches.c.model == model,
-            may_run,
-        )
+        .where(*waits_here)
         .limit(2 * (others + 1))
     ).subquery()
-    number = connection.execute(select(func.coalesce(func.sum(pending.c.requests), 0))).scalar_one()
+    given = {"place": place, "model": model, "now": now}
+    number = connection.execute(select(func.coalesce(func.sum(pending.c.requests), 0)), given).scalar_one()
     return Left(requests=number, others=others)
 
 

@@ -23,7 +23,7 @@ from app.services.context import SystemClock
 from app.services.dispatch import QUEUE_DEPTH, ring_for_shards
 from app.services.generation import Worker
 from app.store import batches as stored_batches
-from app.store import shards, turns, usage
+from app.store import turns, usage
 from app.store.batches import Batch
 from app.store.database import TENANT
 from tests.support.clock import NOON
@@ -48,7 +48,7 @@ def used(connection: Connection, tenant: str, device_s: float, requests: int = 1
 
 def order(connection: Connection, limit: int = 100) -> list[str]:
     """In which order shards are rung for."""
-    return [found.id for found in shards.waiting(connection, model=MODEL, limit=limit, now=NOON, resend=None)]
+    return [found.id for found in turns.waiting(connection, model=MODEL, limit=limit, now=NOON, resend=None)]
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_who_has_used_least_goes_next_until_that_fades(both: tuple[Connection, B
     turn = [(theirs, 0), (theirs, 1), (mine, 0), (theirs, 2), (mine, 1), (mine, 2)]
     assert order(connection) == [shard_id(batch, *TEN[number]) for batch, number in turn]
     later = NOON + timedelta(seconds=2 * usage.HALF_LIFE_S)
-    found = shards.waiting(connection, model=MODEL, limit=9, now=later, resend=None)
+    found = turns.waiting(connection, model=MODEL, limit=9, now=later, resend=None)
     # 3.75, 33.75, 63.75 against 0.25, 10.25, 20.25.
     assert [each.id for each in found][:3] == [shard_id(theirs, 1, 10), shard_id(mine, 1, 10), shard_id(theirs, 11, 20)]
 

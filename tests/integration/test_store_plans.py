@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from app.domain.batch import BatchStatus, Schedule
 from app.domain.intensity import HOUR
-from app.store import batches, plans, shards
+from app.store import batches, plans, shards, turns
 from app.store.batches import Batch
 from app.store.database import TENANT, Database
 from app.store.plans import Planned
@@ -24,7 +24,7 @@ RANGES = [(1, 10), (11, 20), (21, 25)]
 
 
 def rung_for(connection: Connection, place: str = "") -> list[str]:
-    return [shard.id for shard in shards.waiting(connection, model=MODEL, place=place, limit=9, now=NOON, resend=HOUR)]
+    return [shard.id for shard in turns.waiting(connection, model=MODEL, place=place, limit=9, now=NOON, resend=HOUR)]
 
 
 def a_plan(shard: str, **changes: Any) -> Planned:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select, update
 
 from app.domain.batch import BatchStatus
 from app.domain.shard import Lines, ShardState
-from app.store import batches, plans, shards
+from app.store import batches, plans, shards, turns
 from app.store.batches import Batch, Counts
 from app.store.database import Database
 from app.store.plans import Planned
@@ -41,7 +41,7 @@ def renew(connection: Connection, lease: Lease, **changes: Any) -> bool:
 
 
 def offered(connection: Connection, *, limit: int = 10, at: timedelta = timedelta(0)) -> list[str]:
-    return [shard.id for shard in shards.waiting(connection, model=MODEL, limit=limit, now=NOON + at, resend=MINUTE)]
+    return [shard.id for shard in turns.waiting(connection, model=MODEL, limit=limit, now=NOON + at, resend=MINUTE)]
 
 
 def planned(batch: Batch, line: int, start_by: datetime, **changes: Any) -> Planned:
