@@ -58,9 +58,9 @@ def retry(context: Context, tenant: str, batch_id: str) -> Retry:
         # Whoever else retries it now waits, and is given the same retry.
         batches.lock(connection, batch_id)
         first = batches.get(connection, tenant, batch_id)
-        _check_ended(first)
         own_id = batches.retry_of(connection, batch_id)
         if own_id is None:
+            _check_ended(first)
             own_id = _create(context, connection, first)
         own = batches.get(connection, tenant, own_id)
         counts = batches.counts(connection, [own_id])[own_id]

@@ -33,6 +33,16 @@ def test_a_batch_whose_prompts_are_just_being_dropped_is_not_retried_with_empty_
     assert desk.rows("SELECT count(*) FROM batches") == [1]
 
 
+def test_a_retry_that_is_there_is_given_again_though_the_prompts_of_the_first_are_gone(desk: Desk) -> None:
+    batch_id = desk.validated(some_lines(3)).id
+    batches.cancel(desk.context, TENANT, batch_id)
+    finalization.finalize(desk.context, batch_id)
+    own = retrying.retry(desk.context, TENANT, batch_id).batch
+    with desk.context.database.transaction() as connection:
+        retention.mark_gone(connection, Kept.PROMPTS, batch_id, desk.clock.now())
+    assert retrying.retry(desk.context, TENANT, batch_id).batch.id == own.id
+
+
 def test_what_an_erased_batch_used_still_counts_when_the_hour_is_priced_anew(desk: Desk, engine: EchoEngine) -> None:
     worker = desk.worker(engine)
     desk.expect([100.0])
