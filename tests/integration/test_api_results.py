@@ -11,12 +11,11 @@ import pytest
 
 from app.api import control
 from app.services import batches, live_results
-from app.store import recorded, results
 from app.store.batches import Batch
 from app.store.database import TENANT
 from tests.support.api import Api, error_of
 from tests.support.engine import EchoEngine
-from tests.support.factories import a_result, line, store_batch
+from tests.support.factories import a_result, line, store_batch, store_results
 from tests.support.services import Desk, jsonl
 from tests.support.waiting import eventually
 
@@ -28,8 +27,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(desk: Desk, batch: Batch, *lines: int) -> None:
     with desk.context.database.transaction() as connection:
-        written = results.record(connection, [a_result(batch, number) for number in lines])
-        recorded.add(connection, tenant=batch.tenant_id, batch_id=batch.id, lines=sorted(written))
+        store_results(connection, batch, [a_result(batch, number) for number in lines])
 
 
 def read(api: Api, batch_id: str, query: str = "") -> list[dict[str, Any]]:

@@ -9,11 +9,10 @@ from sqlalchemy import event
 
 from app.domain.batch import BatchStatus
 from app.services import batch_ledger, finalization, intensity, reconciliation
-from app.store import results
 from app.store.batches import Batch
 from tests.support.api import Api
 from tests.support.clock import NOON
-from tests.support.factories import a_request, a_result, store_batch, store_mix
+from tests.support.factories import a_request, a_result, store_batch, store_mix, store_results
 from tests.support.grid import a_point
 from tests.support.services import Desk
 
@@ -37,7 +36,7 @@ def ended(desk: Desk, *rows: Row) -> Batch:
             "embodied_g": 0.25,
         }  # fmt: skip
         found = [a_result(batch, number, **{**drawn, **row}) for number, row in enumerate(rows, 1)]
-        results.record(connection, found)
+        store_results(connection, batch, found)
     finalization.finalize(desk.context, batch.id)
     return desk.batch(batch.id)
 
@@ -129,7 +128,7 @@ def test_sums_are_made_anew_when_an_hour_gets_its_own_figure(desk: Desk) -> None
 def test_a_running_batch_that_is_priced_anew_is_summed_up_when_it_ends(desk: Desk) -> None:
     with desk.context.database.transaction() as connection:
         batch = store_batch(connection, lines=1, status=BatchStatus.FINALIZING)
-        results.record(connection, [a_result(batch, 1)])
+        store_results(connection, batch, [a_result(batch, 1)])
     intensity.store(desk.context.database, [a_point(0, 200.0)], desk.clock.now())
     batch_ledger.refresh(desk.context)
     assert desk.batch(batch.id).ledger is None

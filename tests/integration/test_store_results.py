@@ -22,7 +22,7 @@ from app.store.database import Database
 from app.store.recorded import Place
 from app.store.results import Result
 from tests.support.clock import NOON
-from tests.support.factories import MODEL, a_mix, a_request, a_result, a_run, store_batch, store_mix
+from tests.support.factories import MODEL, a_mix, a_request, a_result, a_run, store_batch, store_mix, store_results
 from tests.support.waiting import eventually
 
 
@@ -303,8 +303,7 @@ def test_bases_of_what_was_answered(connection: Connection) -> None:
 
 
 def record(connection: Connection, batch: Batch, *lines: int) -> None:
-    written = results.record(connection, [a_result(batch, number) for number in lines])
-    recorded.add(connection, tenant=batch.tenant_id, batch_id=batch.id, lines=sorted(written))
+    store_results(connection, batch, [a_result(batch, number) for number in lines])
 
 
 def test_results_are_read_in_the_order_in_which_they_were_recorded(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from app.domain.judging import Kind, Outcome
 from app.domain.profile import Profile
 from app.domain.request import Request
 from app.domain.shard import Lines
-from app.store import batches, files, mixes, requests, shards, verdicts
+from app.store import batches, files, mixes, recorded, requests, results, shards, verdicts
 from app.store.batches import Batch
 from app.store.database import TENANT
 from app.store.files import File
@@ -116,6 +116,12 @@ def a_result(batch: Batch, number: int, **changes: Any) -> Result:
         "body": {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]},
     }
     return Result(**{**values, **changes})
+
+
+def store_results(connection: Connection, batch: Batch, rows: Sequence[Result]) -> None:
+    """As a worker does: written, and said last, so that whoever reads on finds them."""
+    written = results.record(connection, rows)
+    recorded.add(connection, tenant=batch.tenant_id, batch_id=batch.id, lines=sorted(written))
 
 
 def a_profile(**changes: Any) -> Profile:
