@@ -127,7 +127,8 @@ class CeleryDispatcher:
     def depth(self, queue: Queue, *, place: str = "", model: str = "") -> int:
         name = queue_name(queue, place, model)
         try:
-            with self._app.connection_for_write() as connection:
+            # A connection of the pool: to open one takes longer than all else that is done for a shard.
+            with self._app.pool.acquire(block=True) as connection:
                 return int(connection.default_channel.queue_declare(name, passive=True).message_count)
         except connection.channel_errors:
             return 0

@@ -22,10 +22,10 @@ from app.store.results import Result
 
 def looked_up(context: Context, shard: LeasedShard) -> LeasedShard:
     """The shard with what is known of its answers."""
+    if not shard.lease.is_cached:
+        return shard
     settings, of = context.settings, shard.lease.shard
     with context.database.transaction() as connection:
-        if not answer_cache.is_wanted(connection, of.batch_id):
-            return shard
         fingerprint = deployment.fingerprints(connection, settings, settings.served_name)
         keys = {}
         for name, drawn in shard.drawn.items():

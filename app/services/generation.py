@@ -17,7 +17,6 @@ from app.domain.attribution import Use
 from app.domain.completion import TIMED_OUT, Completion
 from app.domain.errors import EngineFailed, EngineUnavailable, ServiceUnavailable
 from app.domain.intensity import Basis, Origin
-from app.domain.shard import is_suspect
 from app.ports import EnergyBasis, Engine
 from app.services import caching, intensity
 from app.services.accounting import Accountant
@@ -100,10 +99,9 @@ def _run(context: Context, worker: Worker, shard_id: str) -> bool:
                 return False
             # Asked only now: while it waited for its place others may have come, and a shard can become a suspect.
             if not alone:
-                shard_id = whose_turn(context, shard_id)
-            if not alone and is_suspect(_losses(context, shard_id)):
-                alone = True
-                continue
+                shard_id, alone = whose_turn(context, shard_id)
+                if alone:
+                    continue
             shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, pace=worker.pace)
             if shard is None and shard_id != rung:
                 # Another worker has taken the turn, too: the bell rings again for what it rang for here.
@@ -118,11 +116,6 @@ def _run_copy(context: Context, worker: Worker) -> bool:
             return False
         shard = lease_copy(context, owner=worker.name, pace=worker.pace)
         return shard is not None and _generate(context, worker, shard, hold)
-
-
-def _losses(context: Context, shard_id: str) -> int:
-    with context.database.transaction() as connection:
-        return shards.losses(connection, shard_id)
 
 
 def _generate(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) -> bool:

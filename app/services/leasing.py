@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,7 +12,7 @@ from app.domain.completion import Completion, EngineRequest
 from app.domain.directive import L0, draw_level
 from app.domain.endpoints import ENDPOINTS, Endpoint
 from app.domain.order import Prompt, expected_tokens, longest_first
-from app.domain.shard import fair_share
+from app.domain.shard import fair_share, is_suspect
 from app.services import deployment
 from app.services.context import Context
 from app.services.pace import Pace
@@ -53,7 +53,13 @@ class LeasedShard:
     known: Known = field(default_factory=Known)
 
 
-def whose_turn(context: Context, shard_id: str) -> str:
+class Turn(NamedTuple):
+    shard_id: str
+    is_suspect: bool
+    """Whether it has to run alone."""
+
+
+def whose_turn(context: Context, shard_id: str) -> Turn:
     """The shard itself, or the one of another tenant that goes before it; then the bell rings for it another time."""
     settings = context.settings
     with context.database.transaction() as connection:
@@ -62,7 +68,8 @@ def whose_turn(context: Context, shard_id: str) -> str:
         )
         if first is not None:
             shards.unsend(connection, [shard_id])
-    return first or shard_id
+        chosen = first or shard_id
+        return Turn(chosen, is_suspect(shards.losses(connection, chosen)))
 
 
 def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:

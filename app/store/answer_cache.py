@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.batch import CACHE_KEY
 from app.store.privacy import cached_answers
 from app.store.tables import batches, responses, results
 
@@ -20,12 +19,6 @@ class KnownAnswer:
     body: Mapping[str, Any]
     prompt_tokens: int
     completion_tokens: int
-
-
-def is_wanted(connection: Connection, batch_id: str) -> bool:
-    """Whether a batch takes answers from here and leaves its own."""
-    query = select(batches.c.metadata[CACHE_KEY].astext).where(batches.c.id == batch_id)
-    return connection.execute(query).scalar() == "on"
 
 
 def find(connection: Connection, tenant: str, keys: Collection[bytes]) -> Mapping[bytes, KnownAnswer]:

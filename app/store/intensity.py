@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.intensity import HOUR, Basis, IntensityPoint
@@ -69,15 +69,22 @@ def put(connection: Connection, points: Sequence[IntensityPoint], now: datetime)
     ]
 
 
+# Built once: every group of results is priced.
+_LATEST = (
+    select(*_COLUMNS)
+    .where(
+        intensity.c.zone == bindparam("place"),
+        intensity.c.basis == bindparam("kind"),
+        intensity.c.start_at <= bindparam("at"),
+    )
+    .order_by(intensity.c.start_at.desc())
+    .limit(1)
+)
+
+
 def latest(connection: Connection, zone: str, basis: str, at: datetime) -> IntensityPoint | None:
     """The newest point that starts at or before `at`; its hour may have passed."""
-    query = (
-        select(*_COLUMNS)
-        .where(intensity.c.zone == zone, intensity.c.basis == basis, intensity.c.start_at <= at)
-        .order_by(intensity.c.start_at.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
+    row = connection.execute(_LATEST, {"place": zone, "kind": basis, "at": at}).first()
     return _point(*row) if row else None
 
 

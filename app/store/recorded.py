@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import CTE, ColumnElement, Connection, Integer, func, insert, literal, select
+from sqlalchemy import CTE, ColumnElement, Connection, Integer, Text, bindparam, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.store.tables import recorded_groups as groups
@@ -32,25 +32,31 @@ class Place(NamedTuple):
     line: int = 0
 
 
+_TAKE_TURN = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key", type_=Text), 0)))
+
+
 def take_turn(connection: Connection, batch_id: str) -> None:
     """Wait until nobody else numbers groups of this batch; nobody else will before this transaction ends.
 
     A statement of its own: what gives numbers must see what was committed until now.
     """
-    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"sprout.recorded.{batch_id}", 0))))
+    connection.execute(_TAKE_TURN, {"key": f"sprout.recorded.{batch_id}"})
 
 
-def _next(batch_id: str) -> ColumnElement[int]:
-    last = select(func.max(groups.c.number)).where(groups.c.batch_id == batch_id).scalar_subquery()
+def _next(batch: ColumnElement[str]) -> ColumnElement[int]:
+    last = select(func.max(groups.c.number)).where(groups.c.batch_id == batch).scalar_subquery()
     return func.coalesce(last, 0) + 1
+
+
+_ADD = insert(groups).values(number=_next(bindparam("batch")))
 
 
 def add(connection: Connection, *, tenant: str, batch_id: str, lines: Sequence[int]) -> None:
     """Say that these results are written. Last in a transaction: the batch's other writers wait for its end."""
     if lines:
         take_turn(connection, batch_id)
-        values = {"batch_id": batch_id, "number": _next(batch_id), "tenant_id": tenant, "lines": sorted(lines)}
-        connection.execute(insert(groups).values(**values))
+        cells = {"batch_id": batch_id, "tenant_id": tenant, "lines": sorted(lines)}
+        connection.execute(_ADD, {"batch": batch_id, **cells})
 
 
 def adding(batch_id: str, written: CTE) -> CTE:
@@ -59,7 +65,7 @@ def adding(batch_id: str, written: CTE) -> CTE:
     numbered = select(written, (place // LARGEST).label("part")).subquery()
     source = select(
         literal(batch_id),
-        _next(batch_id) + numbered.c.part,
+        _next(literal(batch_id)) + numbered.c.part,
         func.min(numbered.c.tenant_id),
         func.array_agg(numbered.c.line, type_=ARRAY(Integer)),
     ).group_by(numbered.c.part)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, false, func, insert, select, update
 
+from app.domain.batch import CACHE_KEY
 from app.domain.shard import Lines, ShardState
-from app.store.batches import may_run
 from app.store.ids import new_id
 from app.store.tables import batches, shards
-from app.store.tenants import hold_of
+from app.store.turns import waits_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,8 @@ class Lease:
     id: str
     shard: Shard
     endpoint: str
+    is_cached: bool
+    """Whether its batch takes known answers, and leaves its own to others."""
 
 
 _SHARD = (
@@ -52,6 +54,12 @@ _SHARD = (
     shards.c.copy_of,
 )
 
+
+of_batch = (
+    batches.c.endpoint,
+    func.coalesce(batches.c.metadata[CACHE_KEY].astext == "on", false()).label("is_cached"),
+)
+"""What a lease says of the shard's batch."""
 
 DONE: Mapping[str, Any] = {"state": ShardState.DONE, "lease_id": None, "lease_expires_at": None}
 _WAITING: Mapping[str, Any] = {**DONE, "state": ShardState.PENDING, "sent_at": None}
@@ -98,6 +106,23 @@ def unsend(connection: Connection, shard_ids: Sequence[str]) -> None:
     connection.execute(update(shards).where(shards.c.id.in_(shard_ids)).values(sent_at=None))
 
 
+def _leasable() -> Select[Any]:
+    copy = shards.alias()
+    runs_it = copy.c.copy_of == shards.c.id, copy.c.lease_owner == bindparam("owner"), copy.c.state == ShardState.LEASED
+    own_copy = select(copy.c.id).where(*runs_it).exists()
+    return (
+        select(*_SHARD, *of_batch)
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(shards.c.id == bindparam("shard_id"), *waits_here, ~own_copy)
+        .with_for_update(of=shards, skip_locked=True)
+    )
+
+
+# Built once, like all that a worker executes for every shard: it takes longer than to execute them.
+_LEASABLE = _leasable()
+_CHANGE = update(shards).where(shards.c.id == bindparam("shard_id"))
+
+
 def lease(
     connection: Connection,
     shard_id: str,
@@ -111,32 +136,14 @@ def lease(
 ) -> Lease | None:
     """Take a pending shard of a batch in progress; None if it is not to be had (any more), in this zone, with this
     model, while its tenant is held or a copy runs here. `at_once` is how many requests the worker runs at a time."""
-    copy = shards.alias()
-    runs_it = copy.c.copy_of == shards.c.id, copy.c.lease_owner == owner, copy.c.state == ShardState.LEASED
-    own_copy = select(copy.c.id).where(*runs_it).exists()
-    query = (
-        select(*_SHARD, batches.c.endpoint)
-        .join(batches, batches.c.id == shards.c.batch_id)
-        .where(
-            shards.c.id == shard_id,
-            shards.c.state == ShardState.PENDING,
-            shards.c.zone == place,
-            shards.c.release_at <= now,
-            may_run,
-            batches.c.model == model,
-            hold_of(shards.c.tenant_id).is_(None),
-            ~own_copy,
-        )
-        .with_for_update(of=shards, skip_locked=True)
-    )
-    row = connection.execute(query).mappings().first()
+    given = {"shard_id": shard_id, "place": place, "model": model, "owner": owner, "now": now}
+    row = connection.execute(_LEASABLE, given).mappings().first()
     if row is None:
         return None
     values = dict(row)
-    endpoint = values.pop("endpoint")
-    lease = Lease(id=new_id("lease_"), shard=Shard(**values), endpoint=endpoint)
-    held = held_by(lease, owner, at_once, now + duration)
-    connection.execute(update(shards).where(shards.c.id == shard_id).values(**held))
+    about = {column.name: values.pop(column.name) for column in of_batch}
+    lease = Lease(id=new_id("lease_"), shard=Shard(**values), **about)
+    connection.execute(_CHANGE, {"shard_id": shard_id, **held_by(lease, owner, at_once, now + duration)})
     return lease
 
 
@@ -163,14 +170,26 @@ class Held(NamedTuple):
     """The shard with the same lines that another worker runs too: the copy of this one, or what this is a copy of."""
 
 
-def hold(connection: Connection, lease: Lease) -> Held | None:
-    """Whether the lease is still ours; if so, nobody can take it before this transaction ends."""
+_OURS = shards.c.id == bindparam("shard_id"), shards.c.lease_id == bindparam("lease")
+
+
+def _held() -> Select[str]:
     copy = shards.alias()
     its_copy = select(copy.c.id).where(copy.c.copy_of == shards.c.id).scalar_subquery()
-    query = select(func.coalesce(shards.c.copy_of, its_copy)).where(
-        shards.c.id == lease.shard.id, shards.c.lease_id == lease.id
-    )
-    row = connection.execute(query.with_for_update(of=shards)).first()
+    return select(func.coalesce(shards.c.copy_of, its_copy)).where(*_OURS).with_for_update(of=shards)
+
+
+_HELD = _held()
+_RENEW = (
+    update(shards)
+    .where(*_OURS)
+    .values(completed=shards.c.completed + bindparam("answers"), failed=shards.c.failed + bindparam("failures"))
+)
+
+
+def hold(connection: Connection, lease: Lease) -> Held | None:
+    """Whether the lease is still ours; if so, nobody can take it before this transaction ends."""
+    row = connection.execute(_HELD, {"shard_id": lease.shard.id, "lease": lease.id}).first()
     return Held(*row) if row else None
 
 
@@ -185,16 +204,9 @@ def renew(
     done: bool,
 ) -> bool:
     """Prolong a lease and add to its counts, or end it; False if the lease was lost and nothing may be written."""
-    statement = (
-        update(shards)
-        .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
-        .values(
-            completed=shards.c.completed + completed,
-            failed=shards.c.failed + failed,
-            **(DONE if done else {"lease_expires_at": now + duration}),
-        )
-    )
-    return connection.execute(statement).rowcount == 1
+    given = {"shard_id": lease.shard.id, "lease": lease.id, "answers": completed, "failures": failed}
+    changes = DONE if done else {"lease_expires_at": now + duration}
+    return connection.execute(_RENEW, {**given, **changes}).rowcount == 1
 
 
 def give_back(connection: Connection, lease: Lease, release_at: datetime) -> None:

@@ -7,13 +7,13 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, literal, select, true, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.shard import ShardState
 from app.store.batches import may_run
 from app.store.ids import new_id
-from app.store.shards import DONE, Lease, Shard, held_by, named
+from app.store.shards import DONE, Lease, Shard, held_by, named, of_batch
 from app.store.tables import batches, requests, results, shards
 from app.store.tenants import hold_of
 from app.store.turns import waits_here
@@ -72,42 +72,46 @@ class Left(NamedTuple):
     """Other workers that run shards now."""
 
 
-def left(connection: Connection, *, place: str, model: str, owner: str, now: datetime) -> Left:
-    """Released requests that nobody has leased, as seen by the worker `owner`; the one that it leases now is leased."""
-    leased = _of_others(select(func.count(shards.c.lease_owner.distinct())), place, model, owner)
-    others = connection.execute(leased).scalar_one()
-    # With more shards than that nobody's fair share is less than a shard.
-    pending = (
-        select(shards.c.requests)
-        .join(batches, batches.c.id == shards.c.batch_id)
-        .where(*waits_here)
-        .limit(2 * (others + 1))
-    ).subquery()
-    given = {"place": place, "model": model, "now": now}
-    number = connection.execute(select(func.coalesce(func.sum(pending.c.requests), 0)), given).scalar_one()
-    return Left(requests=number, others=others)
-
-
-def _of_others(query: Select[Any], place: str, model: str, owner: str) -> Select[Any]:
+def _of_others(query: Select[Any]) -> Select[Any]:
     """Of the shards that other workers of the zone and model run now."""
     return query.select_from(shards.join(batches, batches.c.id == shards.c.batch_id)).where(
         shards.c.state == ShardState.LEASED,
-        shards.c.zone == place,
-        shards.c.lease_owner != owner,
-        batches.c.model == model,
+        shards.c.zone == bindparam("place"),
+        shards.c.lease_owner != bindparam("owner"),
+        batches.c.model == bindparam("model"),
     )
 
 
-def _slowest(place: str, model: str, owner: str) -> Select[Any]:
+def _waiting() -> Select[int]:
+    waits = select(shards.c.requests).join(batches, batches.c.id == shards.c.batch_id).where(*waits_here)
+    some = waits.limit(bindparam("most")).subquery()
+    return select(func.coalesce(func.sum(some.c.requests), 0))
+
+
+# Built once, as a worker executes them for every shard.
+_OTHERS = _of_others(select(func.count(shards.c.lease_owner.distinct())))
+_WAITING = _waiting()
+
+
+def left(connection: Connection, *, place: str, model: str, owner: str, now: datetime) -> Left:
+    """Released requests that nobody has leased, as seen by the worker `owner`; the one that it leases now is leased."""
+    here = {"place": place, "model": model}
+    others = connection.execute(_OTHERS, {**here, "owner": owner}).scalar_one()
+    # With more shards than that nobody's fair share is less than a shard.
+    number = connection.execute(_WAITING, {**here, "now": now, "most": 2 * (others + 1)}).scalar_one()
+    return Left(requests=number, others=others)
+
+
+def _slowest() -> Select[Any]:
     copy = shards.alias()
     unanswered = shards.c.requests - shards.c.completed - shards.c.failed
     behind = (
-        _of_others(select(shards.c.lease_owner), place, model, owner)
+        _of_others(select(shards.c.lease_owner))
         .group_by(shards.c.lease_owner)
         .having(func.sum(unanswered) > func.max(shards.c.lease_at_once))
     )
     return (
-        _of_others(select(shards, batches.c.endpoint), place, model, owner)
+        _of_others(select(shards, *of_batch))
         .where(
             shards.c.lease_owner.in_(behind),
             shards.c.losses == 0,
@@ -138,12 +142,16 @@ def copy_slowest(
     None where there is none that has no copy yet. Suspects are left alone. A copy is born leased and never waits: when
     it loses its worker, it ends.
     """
-    row = connection.execute(_slowest(place, model, owner)).mappings().first()
+    row = connection.execute(_slowest(), {"place": place, "model": model, "owner": owner}).mappings().first()
     if row is None:
         return None
     copied = ("batch_id", "tenant_id", "first_line", "last_line", "requests", "start_by", "zone")
     values = {name: row[name] for name in copied} | {"id": f"{row['id']}+", "copy_of": row["id"]}
-    lease = Lease(id=new_id("lease_"), shard=_shard({**values, "losses": 0}), endpoint=row["endpoint"])
+    lease = Lease(
+        id=new_id("lease_"),
+        shard=_shard({**values, "losses": 0}),
+        **{column.name: row[column.name] for column in of_batch},
+    )
     held = held_by(lease, owner, at_once, now + duration)
     times = {"created_at": now, "release_at": now, "sent_at": now}
     # Two idle workers may have found the same one: one of them copies it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import CTE, Connection, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import CTE, Connection, DateTime, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from app.domain.units import hour_of
 from app.store.accounts import tenant_hours, tenant_shares
@@ -17,23 +17,35 @@ HALF_LIFE_S = 300.0
 """Age at which a device-second counts half in a tenant's share."""
 
 
+def _counting_for_shares() -> Insert:
+    statement = insert(tenant_shares)
+    now = bindparam("now", type_=DateTime(timezone=True))
+    left = faded(tenant_shares.c.as_of, now, HALF_LIFE_S)
+    sums = {name: tenant_shares.c[name] * left + statement.excluded[name] for name in ("device_s", "requests")}
+    return statement.on_conflict_do_update(index_elements=["tenant_id"], set_={**sums, "as_of": now})
+
+
+def _counting_by_the_hour() -> Insert:
+    statement = insert(tenant_hours)
+    sums = {name: tenant_hours.c[name] + statement.excluded[name] for name in ("tokens", "footprint_g")}
+    return statement.on_conflict_do_update(index_elements=["tenant_id", "start_at"], set_=sums)
+
+
+_COUNT_FOR_SHARES = _counting_for_shares()
+_COUNT_BY_THE_HOUR = _counting_by_the_hour()
+
+
 def add(connection: Connection, tenant: str, answered: Sequence[Result], now: datetime) -> None:
     """Count results that were written. Last in a transaction: all of a tenant's workers write these two rows."""
     if not answered:
         return
-    device_s = sum(result.device_s for result in answered)
-    shares = insert(tenant_shares).values(tenant_id=tenant, device_s=device_s, requests=len(answered), as_of=now)
-    left = faded(tenant_shares.c.as_of, now, HALF_LIFE_S)
-    kept = {name: tenant_shares.c[name] * left + shares.excluded[name] for name in ("device_s", "requests")}
-    connection.execute(shares.on_conflict_do_update(index_elements=["tenant_id"], set_={**kept, "as_of": now}))
-    hours = insert(tenant_hours).values(
-        tenant_id=tenant,
-        start_at=hour_of(now),
-        tokens=sum(result.prompt_tokens + result.completion_tokens for result in answered),
-        footprint_g=sum(result.operational_g + result.embodied_g for result in answered),
-    )
-    sums = {name: tenant_hours.c[name] + hours.excluded[name] for name in ("tokens", "footprint_g")}
-    connection.execute(hours.on_conflict_do_update(index_elements=["tenant_id", "start_at"], set_=sums))
+    share = {"device_s": sum(result.device_s for result in answered), "requests": len(answered), "as_of": now}
+    connection.execute(_COUNT_FOR_SHARES, {"tenant_id": tenant, **share, "now": now})
+    used = {
+        "tokens": sum(result.prompt_tokens + result.completion_tokens for result in answered),
+        "footprint_g": sum(result.operational_g + result.embodied_g for result in answered),
+    }
+    connection.execute(_COUNT_BY_THE_HOUR, {"tenant_id": tenant, "start_at": hour_of(now), **used})
 
 
 def tokens(connection: Connection, tenant: str, since: datetime) -> Mapping[datetime, int]:

@@ -184,6 +184,7 @@ def test_a_broker_that_is_away_is_reported_soon_and_used_again_when_it_is_back(t
                 with ThreadPoolExecutor(len(asks)) as pool:
                     list(pool.map(lambda ask: unavailable_within(12, ask), asks))
                 broker.start()
+                assert bells[0].depth(Queue.GENERATE) == 1
                 bells[0].send(Task.GENERATE, "sent")
                 assert bells[0].depth(Queue.GENERATE) == 2
             finally:
