@@ -118,7 +118,11 @@ def unanswered(
     )
     with joining_whole(connection):
         found = connection.execute(query)
-    return [StoredRequest(**row) for row in found.mappings()]
+    # By place: every request that runs passes here, and rows as mappings take three times as long.
+    return [
+        StoredRequest(line=line, custom_id=custom_id, workload=workload, pinned_level=pinned_level, body=body)
+        for line, custom_id, workload, pinned_level, body in found.all()
+    ]
 
 
 def count(connection: Connection, batch_id: str) -> int:
