@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -145,6 +146,14 @@ def _settle(owner: Worker, *, store: bool = False) -> None:
     except Exception:
         # Whatever a driver raises once: the next reading covers the time since the last good one.
         log.exception("the meter could not be read")
+
+
+@signals.worker_ready.connect
+def spare_the_collector(**_: object) -> None:
+    """What was loaded lives as long as this process: to look through it takes a tenth of a second and more, for which
+    all threads, and so all answers, would wait."""
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_ready.connect

@@ -120,9 +120,6 @@ class VllmEngine(StreamingEngine):
             raise EngineFailed(f"vLLM could not start {self._options['model']}: {exc}. Its log says why.") from exc
         if self._on_cpu:
             self._core = _with_children(_core_pid(self._client))
-        # What vLLM brought lives as long as this process: no collection need look at it while answers wait.
-        gc.collect()
-        gc.freeze()
 
     async def answer(self, request: EngineRequest, timeout_s: float) -> Completion:
         from vllm.v1.engine.exceptions import EngineDeadError
