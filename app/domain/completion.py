@@ -35,6 +35,8 @@ class Completion:
     body: Mapping[str, Any]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, from a prefix cache: nothing was computed for them."""
 
     @property
     def succeeded(self) -> bool:

@@ -215,6 +215,7 @@ def completion(key: str, status_code: int, body: Mapping[str, object]) -> Comple
         body=_storable(body),
         prompt_tokens=usage.prompt,
         completion_tokens=usage.completion,
+        cached_tokens=usage.cached,
     )
 
 

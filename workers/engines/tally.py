@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from app.domain.attribution import Work
 from app.domain.completion import Completion
-from workers.engines.usage import usage_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,6 @@ def work(place_s: float, tokens: Tokens | None) -> Work:
 
 
 def tokens_of(completion: Completion) -> Tokens:
-    """By the answer's `usage`: without what it says came from a prefix cache."""
-    computed = completion.prompt_tokens - usage_of(completion.body).cached
+    """Those that were computed: a server that counts more cached ones than there are has computed none."""
+    computed = completion.prompt_tokens - completion.cached_tokens
     return Tokens(prefill=max(computed, 0), decode=completion.completion_tokens)

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-from app.domain.completion import Completion
+from workers.engines.streaming import completion
 from workers.engines.tally import Tally, Tokens, tokens_of
-
-
-def completion(**usage: object) -> Completion:
-    return Completion(key="a", status_code=200, body={"usage": usage}, prompt_tokens=30, completion_tokens=7)
 
 
 def test_only_what_is_new_is_reported() -> None:
@@ -36,7 +32,11 @@ def test_what_an_ended_request_did_is_still_reported_and_its_key_begins_anew() -
 
 
 def test_cached_tokens_were_not_computed() -> None:
-    assert tokens_of(completion()) == Tokens(prefill=30, decode=7)
-    assert tokens_of(completion(prompt_tokens_details=None)) == Tokens(prefill=30, decode=7)
-    assert tokens_of(completion(prompt_tokens_details={"cached_tokens": 12})) == Tokens(prefill=18, decode=7)
-    assert tokens_of(completion(prompt_tokens_details={"cached_tokens": 99})) == Tokens(decode=7)
+    def computed(**details: object) -> Tokens:
+        usage = {"prompt_tokens": 30, "completion_tokens": 7, **details}
+        return tokens_of(completion("a", 200, {"usage": usage}))
+
+    assert computed() == Tokens(prefill=30, decode=7)
+    assert computed(prompt_tokens_details=None) == Tokens(prefill=30, decode=7)
+    assert computed(prompt_tokens_details={"cached_tokens": 12}) == Tokens(prefill=18, decode=7)
+    assert computed(prompt_tokens_details={"cached_tokens": 99}) == Tokens(decode=7)
