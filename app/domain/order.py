@@ -45,7 +45,7 @@ def longest_first(prompts: Mapping[Key, Prompt], expected_tokens: Mapping[tuple[
     """
     size = {key: _prompt_tokens(prompt) for key, prompt in prompts.items()}
     rank = {key: (_answer_tokens(prompt, size[key], expected_tokens), size[key]) for key, prompt in prompts.items()}
-    groups: dict[str, list[Key]] = {}
+    groups: dict[tuple[str, ...], list[Key]] = {}
     for key, prompt in prompts.items():
         groups.setdefault(system_prompt(prompt.endpoint.messages(prompt.body)), []).append(key)
     inside = [sorted(group, key=lambda key: rank[key], reverse=True) for group in groups.values()]
@@ -59,14 +59,16 @@ def expected_tokens(profiles: Iterable[Profile]) -> Mapping[tuple[str, int], flo
     return {key: profile.completion_tokens for key, profile in known.items()}
 
 
-def system_prompt(messages: Sequence[Message]) -> str:
-    """All leading system and developer messages, as one text to compare; empty without any."""
-    leading = []
+def system_prompt(messages: Sequence[Message]) -> tuple[str, ...]:
+    """Role and content of all leading system and developer messages, to compare; empty without any."""
+    leading: list[str] = []
     for message in messages:
         if message.get("role") not in SYSTEM_ROLES:
             break
-        leading.append([message["role"], message.get("content")])
-    return json.dumps(leading, ensure_ascii=False, sort_keys=True) if leading else ""
+        content = message.get("content")
+        # As JSON only what is no text: this is asked of every request that runs.
+        leading += message["role"], f"={content}" if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    return tuple(leading)
 
 
 def _answer_tokens(prompt: Prompt, prompt_tokens: float, expected: Mapping[tuple[str, int], float]) -> float:

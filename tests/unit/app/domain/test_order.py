@@ -76,8 +76,8 @@ def test_all_leading_system_and_developer_messages_are_the_system_prompt() -> No
     whole = system_prompt([first, second, *later])
     assert whole == system_prompt([first, second, {"role": "user", "content": "How?"}])
     assert whole != system_prompt([first, *later])
-    assert system_prompt([{"role": "system", "content": [{"type": "text", "text": "A"}]}]) != ""
-    assert system_prompt(later) == ""
+    assert system_prompt([{"role": "system", "content": [{"type": "text", "text": "A"}]}]) != system_prompt([first])
+    assert system_prompt(later) == ()
 
 
 def test_text_completions_have_a_length_too() -> None:
