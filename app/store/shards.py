@@ -54,7 +54,6 @@ _SHARD = (
     shards.c.copy_of,
 )
 
-
 of_batch = (
     batches.c.endpoint,
     func.coalesce(batches.c.metadata[CACHE_KEY].astext == "on", false()).label("is_cached"),
@@ -118,7 +117,7 @@ def _leasable() -> Select[Any]:
     )
 
 
-# Built once, like all that a worker executes for every shard: it takes longer than to execute them.
+# Statements that workers execute for every shard are built once.
 _LEASABLE = _leasable()
 _CHANGE = update(shards).where(shards.c.id == bindparam("shard_id"))
 
@@ -180,16 +179,19 @@ def _held() -> Select[str]:
 
 
 _HELD = _held()
-_RENEW = (
-    update(shards)
-    .where(*_OURS)
-    .values(completed=shards.c.completed + bindparam("answers"), failed=shards.c.failed + bindparam("failures"))
+_CHANGE_OURS = update(shards).where(*_OURS)
+_COUNT_OURS = _CHANGE_OURS.values(
+    completed=shards.c.completed + bindparam("answers"), failed=shards.c.failed + bindparam("failures")
 )
+
+
+def _ours(lease: Lease) -> Mapping[str, Any]:
+    return {"shard_id": lease.shard.id, "lease": lease.id}
 
 
 def hold(connection: Connection, lease: Lease) -> Held | None:
     """Whether the lease is still ours; if so, nobody can take it before this transaction ends."""
-    row = connection.execute(_HELD, {"shard_id": lease.shard.id, "lease": lease.id}).first()
+    row = connection.execute(_HELD, _ours(lease)).first()
     return Held(*row) if row else None
 
 
@@ -204,25 +206,19 @@ def renew(
     done: bool,
 ) -> bool:
     """Prolong a lease and add to its counts, or end it; False if the lease was lost and nothing may be written."""
-    given = {"shard_id": lease.shard.id, "lease": lease.id, "answers": completed, "failures": failed}
     changes = DONE if done else {"lease_expires_at": now + duration}
-    return connection.execute(_RENEW, {**given, **changes}).rowcount == 1
+    given = {**_ours(lease), "answers": completed, "failures": failed, **changes}
+    return connection.execute(_COUNT_OURS, given).rowcount == 1
 
 
 def give_back(connection: Connection, lease: Lease, release_at: datetime) -> None:
     """Return a shard unfinished, without counting it as lost."""
-    connection.execute(
-        update(shards)
-        .where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id)
-        .values(**_WAITING, release_at=release_at)
-    )
+    connection.execute(_CHANGE_OURS, {**_ours(lease), **_WAITING, "release_at": release_at})
 
 
 def lapse(connection: Connection, lease: Lease, now: datetime) -> None:
     """Let a lease lapse at once: its worker knows that it is lost."""
-    connection.execute(
-        update(shards).where(shards.c.id == lease.shard.id, shards.c.lease_id == lease.id).values(lease_expires_at=now)
-    )
+    connection.execute(_CHANGE_OURS, {**_ours(lease), "lease_expires_at": now})
 
 
 def lapsed(connection: Connection, now: datetime) -> Sequence[Shard]:
