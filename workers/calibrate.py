@@ -10,7 +10,7 @@ from app.composition import build_context
 from app.domain.errors import SproutError
 from app.services.calibration import Bench, calibrate, is_good, lines
 from app.settings import load
-from workers.lifecycle import build_engine, build_meter
+from workers.lifecycle import build_engine, build_meter, spare_the_collector
 
 
 def main() -> None:
@@ -18,6 +18,8 @@ def main() -> None:
     context = build_context(settings)
     try:
         with closing(build_engine(settings)) as engine:
+            # As in the workers that its figures are for.
+            spare_the_collector()
             bench = Bench(context=context, engine=engine, meter=build_meter(context, engine))
             found = calibrate(bench, phases=int(sys.argv[1]), report=lambda line: print(line, flush=True))
         for line in lines(found):

@@ -191,6 +191,22 @@ def test_a_broker_that_is_away_is_reported_soon_and_used_again_when_it_is_back(t
                 broker.stop()
 
 
+def test_to_ask_how_many_wait_opens_no_connection(broker_url: str) -> None:
+    with celery_on(broker_url) as app:
+        bell = CeleryDispatcher(app)
+        with app.connection_for_read() as connection:
+            client = connection.default_channel.client
+
+            def opened() -> int:
+                return int(client.info("stats")["total_connections_received"])
+
+            assert bell.depth(Queue.GENERATE) == 0
+            before = opened()
+            bell.send(Task.GENERATE, "a")
+            assert (bell.depth(Queue.GENERATE), bell.depth(Queue.EVALUATE)) == (1, 0)
+            assert opened() == before
+
+
 def test_a_message_is_the_name_of_a_task_and_one_id(broker_url: str) -> None:
     with celery_on(broker_url) as app:
         CeleryDispatcher(app).send(Task.VALIDATE, "batch_1")

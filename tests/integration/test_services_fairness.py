@@ -16,12 +16,14 @@ from sqlalchemy import Connection, text
 
 from app.domain.batch import BatchStatus
 from app.domain.completion import Completion, EngineRequest
+from app.domain.shard import LOSSES_BEFORE_HALVING
 from app.domain.tenant import Limits
 from app.ports import Queue, Task
 from app.services import batches, files, finalization, generation, reconciliation, tenants, validation
 from app.services.context import SystemClock
 from app.services.dispatch import QUEUE_DEPTH, ring_for_shards
 from app.services.generation import Worker
+from app.services.leasing import whose_turn
 from app.store import batches as stored_batches
 from app.store import turns, usage
 from app.store.batches import Batch
@@ -117,6 +119,23 @@ def test_the_bell_is_answered_by_whose_turn_it_is(both: tuple[Connection, Batch,
     connection.execute(text("UPDATE tenants SET hold = 'used up' WHERE id = 'other'"))
     assert instead(shard_id(mine, 1, 10)) is None
     assert instead(shard_id(theirs, 1, 10)) == shard_id(mine, 1, 10)
+
+
+def test_a_suspect_whose_turn_it_is_runs_alone(desk: Desk) -> None:
+    add_tenant(desk)
+    with desk.context.database.transaction() as connection:
+        used(connection, TENANT, 1.0)
+        mine = shard_id(store_batch(connection, lines=1, ranges=[(1, 1)]), 1, 1)
+        theirs = shard_id(store_batch(connection, lines=1, ranges=[(1, 1)], tenant_id="other"), 1, 1)
+    assert whose_turn(desk.context, mine) == (theirs, False)
+    for suspect, alone in ((mine, False), (theirs, True)):
+        with desk.context.database.transaction() as connection:
+            connection.execute(
+                text("UPDATE shards SET losses = CASE WHEN id = :id THEN :losses ELSE 0 END"),
+                {"id": suspect, "losses": LOSSES_BEFORE_HALVING},
+            )
+        assert whose_turn(desk.context, mine) == (theirs, alone)
+        assert whose_turn(desk.context, theirs) == (theirs, alone)
 
 
 def test_a_newcomer_is_served_next_though_the_queue_is_full_of_anothers(desk: Desk, engine: EchoEngine) -> None:

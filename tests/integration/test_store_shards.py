@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select, update
 
-from app.domain.batch import BatchStatus
+from app.domain.batch import CACHE_KEY, BatchStatus
 from app.domain.shard import Lines, ShardState
-from app.store import batches, plans, shards, turns
+from app.store import batches, plans, shards, sharing, turns
 from app.store.batches import Batch, Counts
 from app.store.database import Database
 from app.store.plans import Planned
@@ -84,6 +84,18 @@ def test_a_lease_carries_what_the_worker_needs(connection: Connection, batch: Ba
     found = row(connection, lease.shard.id)
     assert (found.state, found.lease_id, found.lease_owner) == ("leased", lease.id, "worker-9")
     assert found.lease_expires_at == NOON + MINUTE
+
+
+@pytest.mark.parametrize(("said", "is_cached"), [({CACHE_KEY: "on"}, True), ({CACHE_KEY: "off"}, False), (None, False)])
+def test_a_lease_says_whether_known_answers_are_taken(
+    connection: Connection, said: dict[str, str] | None, is_cached: bool
+) -> None:
+    batch = store_batch(connection, lines=4, ranges=[(1, 4)], metadata=said)
+    lease = take(connection, shard_id(batch, 1, 4), owner="slow")
+    assert lease.is_cached is is_cached
+    copy = sharing.copy_slowest(connection, place="", model=MODEL, owner="idle", at_once=1, now=NOON, duration=MINUTE)
+    assert copy is not None
+    assert copy.is_cached is is_cached
 
 
 def test_a_leased_shard_is_not_to_be_had(connection: Connection, batch: Batch) -> None:
