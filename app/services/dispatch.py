@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 QUEUE_DEPTH = 16
 """Shards kept waiting in the broker of a zone: enough to keep workers busy, and so few that losing it loses little."""
 
+MOST_WAITING = 2 * QUEUE_DEPTH - 1
+"""With what is urgent, which overtakes a full queue."""
+
 
 def ring(context: Context, task: Task, argument: str) -> None:
     """Send, or leave it to the next reconciliation if the broker is away."""
@@ -26,16 +29,17 @@ def ring(context: Context, task: Task, argument: str) -> None:
         log.warning("%s of %s waits: %s", task, argument, exc.message)
 
 
-def ring_for_shards(context: Context) -> int:
+def ring_for_shards(context: Context, *, most_waiting: int = MOST_WAITING) -> int:
     """Top the generate queues up with released shards, of every zone and every model that is served; returns how many
-    were sent.
+    were sent. A queue with more than `most_waiting` messages is left alone.
 
     The installation's own model is always rung for: its workers may be starting.
     """
     settings = context.settings
     with context.database.transaction() as connection:
         models = {settings.home_model, *capacity.served(connection, settings, context.clock.now())}
-    return sum(_ring_in(context, place, model) for model in sorted(models) for place in settings.places)
+    sites = [(place, model) for model in sorted(models) for place in settings.places]
+    return sum(_ring_in(context, place, model, most_waiting) for place, model in sites)
 
 
 def ring_for_round(context: Context, round_id: str, model: str, *, place: str) -> None:
@@ -52,14 +56,24 @@ def ring_for_round(context: Context, round_id: str, model: str, *, place: str) -
         log.warning("round %s waits: %s", round_id, exc.message)
 
 
-def _ring_in(context: Context, place: str, model: str) -> int:
+def top_up(context: Context) -> int:
+    """The same for a worker, who has run a shard: once half of what is kept waiting has gone. What has become urgent
+    meanwhile is seen to by the tick.
+
+    To find what goes next, all that waits is looked through.
+    """
+    return ring_for_shards(context, most_waiting=QUEUE_DEPTH // 2)
+
+
+def _ring_in(context: Context, place: str, model: str, most_waiting: int) -> int:
     sent = 0
     found: Sequence[Waiting] = ()
     named = context.settings.queue_model(model)
     try:
-        room = QUEUE_DEPTH - context.dispatcher.depth(Queue.GENERATE, place=place, model=named)
-        if room <= -QUEUE_DEPTH:
+        depth = context.dispatcher.depth(Queue.GENERATE, place=place, model=named)
+        if depth > most_waiting:
             return 0
+        room = QUEUE_DEPTH - depth
         with context.database.transaction() as connection:
             found = turns.waiting(
                 connection,

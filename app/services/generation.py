@@ -21,7 +21,7 @@ from app.ports import EnergyBasis, Engine
 from app.services import caching, intensity
 from app.services.accounting import Accountant
 from app.services.context import Context
-from app.services.dispatch import ring_for_shards
+from app.services.dispatch import top_up
 from app.services.isolation import Isolation
 from app.services.leasing import LeasedShard, engine_request, lease, lease_copy, whose_turn
 from app.services.pace import Hold, Pace
@@ -105,7 +105,7 @@ def _run(context: Context, worker: Worker, shard_id: str) -> bool:
             shard = lease(context, shard_id, owner=worker.name, limit=hold.limit, pace=worker.pace)
             if shard is None and shard_id != rung:
                 # Another worker has taken the turn, too: the bell rings again for what it rang for here.
-                ring_for_shards(context)
+                top_up(context)
             return shard is not None and _generate(context, worker, shard, hold)
 
 
@@ -123,13 +123,13 @@ def _generate(context: Context, worker: Worker, shard: LeasedShard, hold: Hold) 
     shard = caching.looked_up(context, shard)
     hold.took(len(shard.drawn) - len(shard.known.answers))
     if shard.was_cut:
-        ring_for_shards(context)
+        top_up(context)
     worker.accountant.follow(shard.drawn)
     try:
         ended = _answer(context, worker, shard, hold)
         if ended:
             end_if_answered(context, shard.lease.shard.batch_id)
-            ring_for_shards(context)
+            top_up(context)
         return ended
     except EngineUnavailable as exc:
         log.warning("shard %s waits: %s", shard.lease.shard.id, exc.message)

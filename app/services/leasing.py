@@ -61,15 +61,18 @@ class Turn(NamedTuple):
 
 def whose_turn(context: Context, shard_id: str) -> Turn:
     """The shard itself, or the one of another tenant that goes before it; then the bell rings for it another time."""
-    settings = context.settings
     with context.database.transaction() as connection:
-        first = turns.instead_of(
-            connection, shard_id, place=settings.place, model=settings.served_name, now=context.clock.now()
-        )
+        # Where there is nobody else, it is not asked: that looks through all that waits.
+        first = _instead_of(context, connection, shard_id) if tenants.are_several(connection) else None
         if first is not None:
             shards.unsend(connection, [shard_id])
         chosen = first or shard_id
         return Turn(chosen, is_suspect(shards.losses(connection, chosen)))
+
+
+def _instead_of(context: Context, connection: Connection, shard_id: str) -> str | None:
+    place, model = context.settings.place, context.settings.served_name
+    return turns.instead_of(connection, shard_id, place=place, model=model, now=context.clock.now())
 
 
 def lease(context: Context, shard_id: str, *, owner: str, limit: int, pace: Pace) -> LeasedShard | None:

@@ -70,15 +70,18 @@ def all_of(connection: Connection) -> Sequence[Tenant]:
     return [_tenant(row) for row in connection.execute(select(tenants).order_by(tenants.c.id))]
 
 
+_OTHERS = select(tenants.c.id).where(tenants.c.disabled_at.is_(None), tenants.c.id != TENANT)
+_ANY_OTHER = select(_OTHERS.exists())
+
+
 def names(connection: Connection) -> Sequence[str]:
     """Everybody whose requests are served: the default tenant first, then the others that are not disabled."""
-    query = select(tenants.c.id).where(tenants.c.disabled_at.is_(None), tenants.c.id != TENANT).order_by(tenants.c.id)
-    return [TENANT, *connection.execute(query).scalars()]
+    return [TENANT, *connection.execute(_OTHERS.order_by(tenants.c.id)).scalars()]
 
 
 def are_several(connection: Connection) -> bool:
     """Whether there is any beside the default tenant that is not disabled."""
-    return len(names(connection)) > 1
+    return bool(connection.execute(_ANY_OTHER).scalar_one())
 
 
 def change(connection: Connection, name: str, **values: Any) -> None:

@@ -155,9 +155,11 @@ def test_a_newcomer_is_served_next_though_the_queue_is_full_of_anothers(desk: De
     desk.dispatcher.sent.pop(0)
     desk.run_beside_others(worker, rung[1])
     assert desk.rows("SELECT batch_id FROM results WHERE tenant_id = 'other'") == [theirs.id]
-    # What the bell had rung for is not forgotten.
-    assert desk.rows("SELECT state FROM shards WHERE id = :id AND sent_at IS NOT NULL", id=rung[1]) == ["pending"]
-    assert rung[1] in desk.dispatcher.arguments(Task.GENERATE)
+    # What the bell had rung for is not forgotten: it rings again when half of the queue has gone.
+    assert desk.rows("SELECT state FROM shards WHERE id = :id AND sent_at IS NULL", id=rung[1]) == ["pending"]
+    while rung[1] not in desk.dispatcher.arguments(Task.GENERATE):
+        assert len(desk.dispatcher.sent) > QUEUE_DEPTH // 2
+        desk.run_beside_others(worker, desk.dispatcher.sent.pop(0)[1])
     desk.run_beside_others(worker, rung[1])
     assert desk.rows("SELECT state FROM shards WHERE id = :id", id=rung[1]) == ["done"]
 

@@ -336,6 +336,18 @@ def test_the_broker_holds_few_shards_at_a_time(desks: Desks) -> None:
     assert (len(rest), len({*first, *rest})) == (5, QUEUE_DEPTH + 5)
 
 
+def test_a_worker_rings_when_half_of_the_queue_has_gone(desks: Desks, engine: EchoEngine) -> None:
+    desk = desks.desk(shard_size=1)
+    desk.validated(jsonl(line(f"r{number}") for number in range(2 * QUEUE_DEPTH)))
+    worker, depths = desk.worker(engine), []
+    for _ in range(QUEUE_DEPTH):
+        message = next(sent for sent in desk.dispatcher.sent if sent[0] is Task.GENERATE)
+        desk.dispatcher.sent.remove(message)
+        desk.run_beside_others(worker, message[1])
+        depths.append(len(desk.dispatcher.arguments(Task.GENERATE)))
+    assert depths == 2 * [*range(QUEUE_DEPTH - 1, QUEUE_DEPTH // 2, -1), QUEUE_DEPTH]
+
+
 def test_a_tick_beside_running_workers_disturbs_nothing(desks: Desks, engine: EchoEngine) -> None:
     desk = desks.desk(shard_size=5)
     batch = desk.validated(jsonl(line(f"r{number}") for number in range(60)))
