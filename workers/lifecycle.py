@@ -123,7 +123,7 @@ def start(sender: str, instance: Any, **_: object) -> None:
         # Celery logs what a signal handler raises and goes on: without an engine this worker would eat messages.
         log.exception("this worker cannot start")
         raise SystemExit(1) from exc
-    pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
+    pace = Pace(slots=settings.engine_max_seqs, largest=settings.shard_size, lease_s=settings.lease_s)
     _worker = Worker(name=f"{sender}/{os.getpid()}", engine=engine, accountant=accountant, pace=pace)
     threading.Thread(target=_keep_settling, args=(_worker,), daemon=True, name="meter").start()
 

@@ -46,11 +46,15 @@ class Hold:
 class Pace:
     """Thread-safe: one for all shards of a worker."""
 
-    def __init__(self, *, slots: int, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, slots: int, largest: int, lease_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.slots = slots
         """Requests that the engine runs at once."""
         self.is_shared = False
         """Whether there are several tenants."""
+        self._largest = largest
+        """Requests of the largest shard. Who leases one holds no more room, so that others lease at the same time."""
         self._quantum = max(slots // 2, 1)
         self._lease_s = lease_s
         self._clock = clock
@@ -80,11 +84,12 @@ class Pace:
 
     @contextmanager
     def hold(self, stopping: threading.Event) -> Iterator[Hold]:
-        """Wait for room worth a lease; the block keeps it. Room for nothing when the worker stops."""
+        """Wait for room worth a lease; the block keeps what a shard needs of it. Room for nothing when the worker
+        stops."""
         with self._changed:
             while not stopping.is_set() and self._room() < self._quantum:
                 self._changed.wait(PROBE_S)
-            room = 0 if stopping.is_set() else self._room()
+            room = 0 if stopping.is_set() else min(self._room(), self._largest)
             self._hold(room)
         hold = Hold(self, room)
         try:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, literal, select, true, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.shard import ShardState
@@ -41,20 +41,16 @@ def cut(connection: Connection, shard: Shard, *, at: int) -> None:
 
 def _counted(shard: Shard, at: int) -> Select[int, int, int]:
     """Requests, and answers so far, from that line on: those to long ones came first, wherever they stand."""
-    good = results.c.status_code == 200
-    return (
-        select(
-            func.count().label("requests"),
-            func.count().filter(good).label("completed"),
-            func.count(results.c.line).filter(func.coalesce(~good, true())).label("failed"),
-        )
-        .select_from(
-            requests.outerjoin(
-                results, and_(results.c.batch_id == requests.c.batch_id, results.c.line == requests.c.line)
-            )
-        )
-        .where(requests.c.batch_id == shard.batch_id, requests.c.line.between(at, shard.last_line))
+    asked, answered = (
+        (table.c.batch_id == shard.batch_id, table.c.line.between(at, shard.last_line)) for table in (requests, results)
     )
+    good = results.c.status_code == 200
+    # Not as a join: of a batch that is new to its statistics PostgreSQL would go through all lines, once for each.
+    return select(
+        select(func.count()).select_from(requests).where(*asked).scalar_subquery().label("requests"),
+        func.count().filter(good).label("completed"),
+        func.count().filter(func.coalesce(~good, true())).label("failed"),
+    ).where(*answered)
 
 
 def is_waiting(connection: Connection, *, place: str, model: str, now: datetime) -> bool:

@@ -138,7 +138,7 @@ class Desk:
         self.engines.append(engine)
         accountant = Accountant(self.context, engine, meter or ScriptedMeter(), worker=name)
         settings = self.context.settings
-        pace = Pace(slots=settings.engine_max_seqs, lease_s=settings.lease_s)
+        pace = Pace(slots=settings.engine_max_seqs, largest=settings.shard_size, lease_s=settings.lease_s)
         return Worker(name=name, engine=engine, accountant=accountant, pace=pace)
 
     def run_beside_others(self, worker: Worker, shard: str) -> None:

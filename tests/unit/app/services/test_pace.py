@@ -9,7 +9,7 @@ import pytest
 from app.services.pace import AHEAD_S, REMEMBERED_S, Hold, Pace
 from tests.support.waiting import eventually
 
-SLOTS, LEASE_S = 100, 60.0
+SLOTS, LARGEST, LEASE_S = 100, 1000, 60.0
 
 
 class Seconds:
@@ -27,7 +27,7 @@ def seconds() -> Seconds:
 
 @pytest.fixture
 def pace(seconds: Seconds) -> Pace:
-    return Pace(slots=SLOTS, lease_s=LEASE_S, clock=seconds)
+    return Pace(slots=SLOTS, largest=LARGEST, lease_s=LEASE_S, clock=seconds)
 
 
 @pytest.fixture
@@ -66,6 +66,15 @@ def test_a_fast_worker_leases_what_it_does_in_ten_seconds(
     seconds.now += 2
     holds.answered(100)
     assert room(pace, going) == SLOTS + 50 * AHEAD_S
+
+
+def test_who_leases_leaves_room_to_others(pace: Pace, holds: Hold, seconds: Seconds, going: threading.Event) -> None:
+    seconds.now += 1
+    holds.answered(200)
+    holds.end()
+    with pace.hold(going) as one, pace.hold(going) as other:
+        assert (one.limit, other.limit) == (LARGEST, LARGEST)
+    assert room(pace, going) == LARGEST
 
 
 def test_a_slow_worker_leases_no_more_ahead_than_it_finishes_within_a_lease(
@@ -121,7 +130,7 @@ def test_a_worker_is_starved_when_half_of_its_slots_are_free(pace: Pace, holds: 
 
 
 def test_the_smallest_engine_works_too(going: threading.Event) -> None:
-    pace = Pace(slots=1, lease_s=LEASE_S)
+    pace = Pace(slots=1, largest=LARGEST, lease_s=LEASE_S)
     assert pace.smallest == 1
     with pace.hold(going) as hold:
         assert hold.limit == 2
