@@ -59,7 +59,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 @pytest.fixture
 def patience_s(engine: Engine) -> float:
     """Ample for one token, even on a busy machine, and far too short for `endless`."""
-    return 5.0 if isinstance(engine, VllmEngine) else 0.5
+    return 5.0 if isinstance(engine, VllmEngine) else 2.0
 
 
 @pytest.fixture(autouse=True)
