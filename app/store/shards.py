@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, false, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, false, func, insert, select, update
 
 from app.domain.batch import CACHE_KEY
 from app.domain.shard import Lines, ShardState
@@ -139,11 +139,14 @@ def lease(
     row = connection.execute(_LEASABLE, given).mappings().first()
     if row is None:
         return None
-    values = dict(row)
-    about = {column.name: values.pop(column.name) for column in of_batch}
-    lease = Lease(id=new_id("lease_"), shard=Shard(**values), **about)
+    lease = new_lease(Shard(**{column.name: row[column.name] for column in _SHARD}), row)
     connection.execute(_CHANGE, {"shard_id": shard_id, **held_by(lease, owner, at_once, now + duration)})
     return lease
+
+
+def new_lease(shard: Shard, row: RowMapping) -> Lease:
+    """Of a shard, with `of_batch` in `row`."""
+    return Lease(id=new_id("lease_"), shard=shard, **{column.name: row[column.name] for column in of_batch})
 
 
 def held_by(lease: Lease, owner: str, at_once: int, until: datetime) -> Mapping[str, Any]:

@@ -12,8 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.shard import ShardState
 from app.store.batches import may_run
-from app.store.ids import new_id
-from app.store.shards import DONE, Lease, Shard, held_by, named, of_batch
+from app.store.shards import DONE, Lease, Shard, held_by, named, new_lease, of_batch
 from app.store.tables import batches, requests, results, shards
 from app.store.tenants import hold_of
 from app.store.turns import waits_here
@@ -122,6 +121,9 @@ def _slowest() -> Select[Any]:
     )
 
 
+_SLOWEST = _slowest()
+
+
 def copy_slowest(
     connection: Connection,
     *,
@@ -138,16 +140,12 @@ def copy_slowest(
     None where there is none that has no copy yet. Suspects are left alone. A copy is born leased and never waits: when
     it loses its worker, it ends.
     """
-    row = connection.execute(_slowest(), {"place": place, "model": model, "owner": owner}).mappings().first()
+    row = connection.execute(_SLOWEST, {"place": place, "model": model, "owner": owner}).mappings().first()
     if row is None:
         return None
     copied = ("batch_id", "tenant_id", "first_line", "last_line", "requests", "start_by", "zone")
     values = {name: row[name] for name in copied} | {"id": f"{row['id']}+", "copy_of": row["id"]}
-    lease = Lease(
-        id=new_id("lease_"),
-        shard=_shard({**values, "losses": 0}),
-        **{column.name: row[column.name] for column in of_batch},
-    )
+    lease = new_lease(_shard({**values, "losses": 0}), row)
     held = held_by(lease, owner, at_once, now + duration)
     times = {"created_at": now, "release_at": now, "sent_at": now}
     # Two idle workers may have found the same one: one of them copies it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import CTE, Connection, DateTime, bindparam, func, select, update
+from sqlalchemy import CTE, Connection, func, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from app.domain.units import hour_of
@@ -19,7 +19,7 @@ HALF_LIFE_S = 300.0
 
 def _counting_for_shares() -> Insert:
     statement = insert(tenant_shares)
-    now = bindparam("now", type_=DateTime(timezone=True))
+    now = statement.excluded["as_of"]
     left = faded(tenant_shares.c.as_of, now, HALF_LIFE_S)
     sums = {name: tenant_shares.c[name] * left + statement.excluded[name] for name in ("device_s", "requests")}
     return statement.on_conflict_do_update(index_elements=["tenant_id"], set_={**sums, "as_of": now})
@@ -40,7 +40,7 @@ def add(connection: Connection, tenant: str, answered: Sequence[Result], now: da
     if not answered:
         return
     share = {"device_s": sum(result.device_s for result in answered), "requests": len(answered), "as_of": now}
-    connection.execute(_COUNT_FOR_SHARES, {"tenant_id": tenant, **share, "now": now})
+    connection.execute(_COUNT_FOR_SHARES, {"tenant_id": tenant, **share})
     used = {
         "tokens": sum(result.prompt_tokens + result.completion_tokens for result in answered),
         "footprint_g": sum(result.operational_g + result.embodied_g for result in answered),
