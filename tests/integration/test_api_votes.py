@@ -118,7 +118,9 @@ def test_no_other_page_may_vote(people: Api, origin: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "localhost"])
 def test_our_own_page_may_vote(people: Api, host: str) -> None:
     headers = {"Host": host, "Origin": f"http://{host}"}
-    people.post(VOTES, json=ballot(a_pair(people)), headers=headers)
+    pair = a_pair(people)
+    people.post(VOTES, json=ballot(pair), headers=headers)
+    assert a_pair(people) != pair, "it has counted"
 
 
 def test_a_page_under_a_name_that_it_made_point_here_may_not(people: Api) -> None:

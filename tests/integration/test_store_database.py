@@ -50,18 +50,24 @@ def test_sessions_are_in_utc(database: Database) -> None:
 def test_a_connection_that_the_server_ended_is_replaced(
     database: Database, database_url: str, administer: Callable[[str], None]
 ) -> None:
-    database.ping()
+    def process() -> object:
+        with database.transaction() as connection:
+            return connection.execute(text("SELECT pg_backend_pid()")).scalar()
+
+    before = process()
     name = make_url(database_url).database
     administer(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
-    database.ping()
+    assert process() != before
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
 def test_urls_as_people_write_them(database_url: str, scheme: str) -> None:
     _, _, rest = database_url.partition("://")
     opened = Database(f"{scheme}://{rest}")
-    opened.ping()
+    with opened.transaction() as connection:
+        reached = connection.execute(text("SELECT current_database()")).scalar()
     opened.close()
+    assert reached == make_url(database_url).database
 
 
 @pytest.mark.parametrize("url", ["mysql://host/sprout", "sqlite://", "", "host/sprout", "postgresql+asyncpg://host/x"])
